@@ -1,0 +1,49 @@
+# Verbs: `make demo` shows ma2l at work, `make test` proves it. Everything is installed into .venv by itself.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+FRAMEWORKS := .venv-frameworks
+
+.PHONY: demo test unit lint frameworks engine bench clean
+
+demo: $(VENV)/.installed ## A mock job of two nodes with four NPUs each
+	@sh examples/demo.sh $(BIN)/ma2l $(BIN)/python
+
+test: $(VENV)/.dev ## All tests; real trainings need `make frameworks`, those of the image `make engine`
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	shellcheck examples/*.sh .ci/run tests/container/engine.sh
+	shellcheck -s sh entrypoint/ma2l-entrypoint entrypoint/step.sh entrypoint/lib/*.sh entrypoint/steps/*.sh ma-pre-start.sh
+
+frameworks: $(FRAMEWORKS)/.installed ## Real MindSpore and PyTorch (CPU), in an environment of their own as in a real image
+
+engine: ## What builds and runs the image in tests: podman and buildah from Debian
+	sh tests/container/engine.sh
+
+bench: $(VENV)/.installed ## First worker up, no-op run, memory and idle wake-ups, beside mpirun where there is one
+	$(BIN)/python benchmarks/start.py
+
+clean:
+	rm -rf $(VENV) $(FRAMEWORKS) ma2l-log
+
+$(VENV)/.installed: pyproject.toml $(shell find ma2l -name '*.py' -o -name '*.yaml')
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	touch $@
+
+$(FRAMEWORKS)/.installed: requirements-frameworks.txt
+	test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-frameworks.txt
+	touch $@

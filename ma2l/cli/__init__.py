@@ -1,0 +1,84 @@
+"""The command line: one file per verb; parsing and printing only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ma2l import log
+from ma2l.errors import Ma2lError, Stopped, SystemRefused, UsageError
+
+VERBS = ("plan", "help", "version")
+RESERVED = (
+    *("doctor", "ranktable", "msrun", "stop", "status", "logs", "stacks", "explain", "results", "record", "upload"),
+    *("collect", "config", "report", "job", "manifest"),
+)
+"""First words that later versions will use; ``ma2l -- stop`` runs a program of that name."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a verb, or a command; returns the exit code."""
+    try:
+        return _dispatch(words)
+    except Ma2lError as error:
+        log.error(str(error))
+        return error.exit_code
+    except Stopped as stop:
+        return 128 + stop.signum
+    except BrokenPipeError:  # whoever read our output has seen enough
+        return 128 + 13
+    except Exception as error:  # noqa: BLE001 - the platform must learn that this is our bug and no retry helps
+        return _unexpected(error)
+    finally:
+        log.finish()
+
+
+def show(text: str) -> None:
+    """Print on standard output, all of it, in UTF-8 whatever the locale."""
+    rest = memoryview(text.encode(errors="backslashreplace"))
+    try:
+        while rest:
+            rest = rest[os.write(1, rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SystemRefused("write to standard output", str(error.strerror)) from error
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    first = words[0] if words else ""
+    if first in RESERVED:
+        raise UsageError(
+            f"run the verb {first}", "this version does not have it yet", f"`ma2l -- {first}` runs a program"
+        )
+    if first in ("help", "-h", "--help"):
+        from ma2l.cli.help import print_help
+
+        return print_help()
+    if first in ("version", "--version"):
+        from ma2l.cli.version import print_version
+
+        return print_version()
+    if first == "plan":
+        from ma2l.cli.plan import show_plan
+
+        return show_plan(words[1:])
+    from ma2l.cli.run import run_command
+
+    return run_command(words)
+
+
+def _unexpected(error: Exception) -> int:
+    """Say what nobody foresaw: the system at its limits, or a bug of ours. Workers that run are the guard's to end."""
+    from ma2l.linux.spawn import REFUSED
+
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        refused = SystemRefused("go on", str(error.strerror), "raise the limits of this container")
+        log.error(str(refused))
+        return refused.exit_code
+    import traceback
+
+    log.error(f"this is a bug in ma2l, please report it: {error!r}")
+    log.finish()
+    log.console().write(traceback.format_exc().encode(errors="backslashreplace"))
+    return Ma2lError.exit_code

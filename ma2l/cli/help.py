@@ -1,0 +1,34 @@
+"""``ma2l help``: usage and every option with its default, from their declarations."""
+
+from __future__ import annotations
+
+from ma2l.cli import show
+from ma2l.settings import FIELDS
+
+USAGE = """\
+usage: ma2l [OPTION...] [--] CMD...        run CMD once per Ascend NPU
+       ma2l plan [OPTION...] [--] CMD...   print what would run, and why
+       ma2l help | version
+"""
+
+
+def print_help() -> int:
+    """Print usage and options, grouped."""
+    lines = [USAGE]
+    group = ""
+    for name, option in FIELDS.items():
+        meta = option.metadata
+        if meta["group"] != group:
+            group = meta["group"]
+            lines.append(f"\n{group}\n")
+        argument = "|".join(meta["choices"]) or meta["value"]
+        flag = f"--{name.replace('_', '-')} {argument}".rstrip()
+        default = "" if option.default in (None, False) else f" (default: {option.default:g})" if isinstance(
+            option.default, float
+        ) else f" (default: {option.default})"  # fmt: skip
+        lines.append(f"  {flag:<34}{'' if len(flag) < 34 else chr(10) + ' ' * 36}{meta['help']}{default}\n")
+    lines.append(
+        "\nEvery option is also a variable MA2L_<NAME> and a key of the YAML file. Options end at the command.\n"
+    )
+    show("".join(lines))
+    return 0

@@ -1,0 +1,209 @@
+"""The part of a run after the plan: start its processes, follow their logs, wait for the end, report it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ma2l import log
+from ma2l.linux import processes
+from ma2l.linux.wait import STOP_SIGNALS, Waiter
+from ma2l.logs.follow import Follower
+from ma2l.logs.names import Names
+from ma2l.logs.select import console_ranks
+from ma2l.logs.sink import Sink
+from ma2l.plan.spec import Plan
+from ma2l.platforms import modelarts
+from ma2l.settings import Settings
+from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
+from ma2l.supervise.supervisor import Supervisor
+from ma2l.supervise.system import System
+
+CONSOLE_PATIENCE = 5.0
+"""Seconds for a console that takes no more bytes when everything else is done."""
+CONSOLE_LIMIT = 60.0
+"""Seconds for one that takes them slowly: the devices wait for us to end."""
+LAUNCHER_EXTRA_GRACE = 5.0
+"""Seconds that a launcher of launchers waits beyond their own grace."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, the environment that its differences apply to, and what its files are called."""
+
+    plan: Plan
+    environ: Mapping[str, str]
+    names: Names
+
+
+class Execution:
+    """One plan being carried out."""
+
+    def __init__(self, prepared: Prepared, settings: Settings, waiter: Waiter, guard_fd: int | None) -> None:
+        self._plan = prepared.plan
+        self._names = prepared.names
+        self._environ = prepared.environ
+        self._waiter = waiter
+        self._guard_fd = guard_fd
+        self._console = Sink(1)
+        self._settings = settings
+        roles = [spec.role for spec in self._plan.processes]
+        grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles else 0)
+        schedulers = [role == "scheduler" and len(roles) > 1 for role in roles]
+        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if self._plan.nodes == 1 else None)
+        self._system = System(self._plan.processes, prepared.environ, waiter)
+
+    def run(self) -> int:
+        """Run the plan; returns the exit code."""
+        from ma2l.ranktable import write
+
+        self._make_log_dir()
+        for file in self._plan.files:
+            write(file.content, file.path)
+        if not modelarts.keeps_core_files(self._environ):
+            _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+        self._follower = self._follow()
+        self._supervisor = Supervisor(self._machine, self._system, self._guard_fd, self._follower, self._on_phase)
+        self._supervisor.run()
+        stuck = processes.descendants(os.getpid())
+        self._drain()
+        code = self._report(stuck)
+        log.finish()
+        self._drain()
+        return code
+
+    def _make_log_dir(self) -> None:
+        try:
+            os.makedirs(self._plan.log_dir, exist_ok=True)
+        except OSError as error:
+            why = f"{error.strerror}; workers write to this console"
+            log.warning(f"the log directory {self._plan.log_dir} cannot be made: {why}")
+
+    def _follow(self) -> Follower:
+        """Follow the ranks that the console shows."""
+        plan = self._plan
+        shown = console_ranks(self._settings.console_ranks, plan.world_size, self._console.terminal)
+        files = [
+            (spec.log, f"[{spec.rank}] " if spec.rank is not None else "")
+            for spec in plan.processes
+            if spec.log and ((spec.rank is not None and shown(spec.rank)) or spec.role == "once")
+        ]
+        try:
+            return Follower(files, self._console, [log.console()])
+        except OSError as error:
+            log.warning(f"the console does not follow the logs in {plan.log_dir}: {error.strerror}")
+            return Follower([], self._console, [log.console()])
+
+    def _on_phase(self, phase: Phase) -> None:
+        if phase is Phase.RUNNING:
+            self._announce()
+        elif phase is Phase.STOPPING:
+            self._announce_stop()
+        elif phase is Phase.KILLING:
+            log.warning("killing what did not stop in time")
+
+    def _announce(self) -> None:
+        """Now that the workers run there is time to say what was decided, and to write it down."""
+        from ma2l.plan.show import counted
+
+        plan = self._plan
+        log.info(
+            f"started {counted(len(plan.processes), 'process')} of a job of {counted(plan.world_size, 'rank')}, "
+            f"node {plan.node_rank} of {plan.nodes}, "
+            f"mode {plan.mode}; logs in {plan.log_dir}"
+        )
+        self._record()
+
+    def _announce_stop(self) -> None:
+        """Say at once why the run stops: a stop may take the whole grace, and somebody is watching."""
+        from ma2l.diagnose.outcome import manner
+        from ma2l.plan.show import counted
+
+        cause = self._machine.cause
+        left = len(self._supervisor.pids) - len(self._machine.ended)
+        patience = (
+            f"stopping {counted(left, 'process')} within {self._settings.stop_grace:g} s; a second stop signal kills"
+        )
+        if cause is None:
+            log.info("the scheduler lingers after all workers ended well; stopping it")
+        elif cause.kind is Kind.EXITED:
+            log.error(f"{self._plan.processes[cause.worker].name} failed: {manner(cause.value)}; {patience}")
+        elif cause.kind is Kind.SIGNAL:
+            log.info(f"{signal.Signals(cause.value).name} received; {patience}")
+        log.start()
+
+    def _record(self) -> None:
+        """Write down the plan: a later run in the same directory sees by it that the names of these logs are taken."""
+        from ma2l.plan.show import as_json
+
+        plan = self._plan
+        log.use_file(self._names.launcher())
+        for line in (*plan.trail, *plan.notes, *(f"wrote {file.path}, SHA-256 {file.sha256()}" for file in plan.files)):
+            log.detail(line)
+        for line in plan.warnings:
+            log.warning(line)
+        log.start()
+        self._write(self._names.plan(), as_json(plan))
+
+    def _drain(self) -> None:
+        """Show the rest of logs and messages; a console that nobody reads is not waited for."""
+        limit = time.monotonic() + CONSOLE_LIMIT
+        while not self._follower.finish():
+            now = time.monotonic()
+            wakeup = self._waiter.wait(self._follower.interests(), min(now + CONSOLE_PATIENCE, limit))
+            stopped = any(signum in STOP_SIGNALS for signum in wakeup.signals)
+            if stopped or now >= limit or not (wakeup.ready or wakeup.signals):
+                for sink in (self._console, log.console()):
+                    if sink.pending:
+                        sink.abandon()
+
+    def _report(self, stuck: list[int]) -> int:
+        from ma2l.diagnose import report
+        from ma2l.diagnose.outcome import as_json, outcome
+
+        machine = self._machine
+        if len(self._supervisor.pids) < len(self._plan.processes):
+            self._record()
+        if machine.cause and self._supervisor.refusal:
+            log.error(str(self._supervisor.refusal))
+        result = outcome(
+            self._plan, machine.cause, machine.exit_code, machine.ended, self._supervisor.pids, self._system.started_at
+        )
+        self._write(self._names.outcome(), as_json(result))
+        verdict = report.verdict(result)
+        if result.cause == "failure" and result.first is not None:
+            log.finish()
+            log.console().write(report.last_lines(result.first))
+            for hint in report.hints(result.first):
+                log.error(hint)
+        if verdict:
+            (log.info if result.cause == "signal" else log.error)(verdict)
+            self._write_termination_message(verdict)
+        if stuck:
+            log.error(f"gave up on processes stuck in the kernel: {', '.join(map(str, stuck))}")
+        return result.exit_code
+
+    def _write_termination_message(self, verdict: str) -> None:
+        """Kubernetes shows this file's text as the reason of a container's end; it makes the file itself."""
+        path = modelarts.termination_message(self._environ) or "/dev/termination-log"
+        try:
+            if os.path.exists(path):
+                with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:  # a mount: not replaceable
+                    file.write(verdict + "\n")
+        except OSError as error:
+            log.warning(f"cannot write {path}: {error.strerror}")
+
+    def _write(self, path: str, text: str) -> None:
+        """Write a file of our own whole or not at all; failing to is no reason to end a run."""
+        part = f"{path}.{os.getpid()}.part"
+        try:
+            with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            os.replace(part, path)
+        except OSError as error:
+            log.warning(f"cannot write {path}: {error.strerror}")

@@ -1,0 +1,113 @@
+"""The launcher's own log: one-line messages on standard error and, with time and level, in its log file.
+
+Importing loguru takes longer than starting eight workers, so messages are kept in memory until ``start`` is called,
+which happens when there is time: once the workers run, or when ma2l begins to wait for something.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ma2l.logs.sink import Sink
+
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    import loguru
+
+_early: list[tuple[str, float, str]] = []
+_logger: loguru.Logger | None = None
+_console: Sink | None = None
+_file: int | None = None
+_COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
+
+
+def console() -> Sink:
+    """Standard error, shared with the loop that waits for room on it."""
+    global _console
+    if _console is None:
+        _console = Sink(2)
+    return _console
+
+
+def detail(message: str) -> None:
+    """Note something for the log file only."""
+    _log("DEBUG", message)
+
+
+def info(message: str) -> None:
+    """Say what was decided or is waited for."""
+    _log("INFO", message)
+
+
+def warning(message: str) -> None:
+    """Say what is odd and does not end the run."""
+    _log("WARNING", message)
+
+
+def error(message: str) -> None:
+    """Say what ends the run."""
+    _log("ERROR", message)
+
+
+def use_file(path: str) -> None:
+    """Keep the messages in a file as well; one that cannot be opened is a warning and no more."""
+    global _file
+    try:
+        _file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    except OSError as problem:
+        warning(f"the launcher's log {path} cannot be written ({problem.strerror}); messages appear here only")
+
+
+def start() -> None:
+    """Load loguru and pass on what was kept. May be called more than once."""
+    global _logger
+    if _logger is None:
+        from loguru import logger
+
+        logger.remove()
+        logger.add(_emit, format="{message}", level="DEBUG", catch=False)
+        _logger = logger
+    kept, _early[:] = _early[:], []
+    for level, at, message in kept:
+        _logger.bind(at=at).log(level, message)
+
+
+def _log(level: str, message: str) -> None:
+    _early.append((level, time.time(), message))
+    if _logger is not None:
+        start()
+
+
+def finish() -> None:
+    """Deliver what is still kept, without loguru: the process is about to end."""
+    for level, at, message in _early:
+        _deliver(level, at, message)
+    _early.clear()
+
+
+def _emit(message: loguru.Message) -> None:
+    record = message.record
+    _deliver(record["level"].name, record["extra"]["at"], record["message"])
+
+
+def _deliver(level: str, at: float, text: str) -> None:
+    sign = "" if level == "INFO" else f"{level.lower()}: "
+    text = text.replace("\n", "\\n")  # a file's name may hold one; a message is one line
+    colour, plain = (_COLOURS.get(level, ""), "\x1b[0m") if console().terminal else ("", "")
+    if level != "DEBUG":
+        line = f"{colour}ma2l: {sign}{text}{plain if colour else ''}\n"
+        console().write(line.encode(errors="backslashreplace"))
+    _write_file(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))} {level} {text}\n")
+
+
+def _write_file(line: str) -> None:
+    global _file
+    if _file is None:
+        return
+    try:
+        os.write(_file, line.encode(errors="backslashreplace"))
+    except OSError as problem:
+        os.close(_file)
+        _file = None
+        console().write(f"ma2l: warning: the launcher's log is no longer written: {problem.strerror}\n".encode())

@@ -1,0 +1,57 @@
+"""What log files are called.
+
+Off a platform as msrun calls them. On ModelArts as its own boot program does, so that the console page finds them;
+``.txt``, because the platform's collector takes every ``*.log`` and would send the same lines twice. Nothing is ever
+overwritten: a later attempt in the same directory has its number in the name, files of a node carry the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """Paths of one node's logs.
+
+    Args:
+        directory: where they all lie.
+        node: ``node<rank>``, in front of files that each node has.
+        job_id: set on ModelArts only; chooses its names.
+        attempt: number of this start, from 1.
+    """
+
+    directory: str
+    node: str
+    job_id: str = ""
+    attempt: int = 1
+
+    def rank(self, rank: int, logical_id: int) -> str:
+        """Output of one rank."""
+        if self.job_id:
+            return self._path(f"{self.job_id}-proc-rank-{rank}-device-{logical_id}", "txt")
+        return self._path(f"worker_{rank}", "log")
+
+    def scheduler(self) -> str:
+        """Output of a MindSpore scheduler."""
+        return self._path("scheduler", "txt" if self.job_id else "log")
+
+    def once(self) -> str:
+        """Output of a command that runs once per node."""
+        return self._path(self.node, "txt" if self.job_id else "log")
+
+    def launcher(self) -> str:
+        """The launcher's own messages."""
+        return self._path(f"{self.node}.launcher", "txt" if self.job_id else "log")
+
+    def plan(self) -> str:
+        """The plan as JSON."""
+        return self._path(f"{self.node}.plan", "json")
+
+    def outcome(self) -> str:
+        """How the run ended, as JSON."""
+        return self._path(f"{self.node}.outcome", "json")
+
+    def _path(self, stem: str, ending: str) -> str:
+        attempt = f".attempt{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.directory}/{stem}{attempt}.{ending}"

@@ -1,0 +1,79 @@
+"""A console that never blocks us.
+
+Nobody may be reading our standard output: a pager, a paused ``docker attach``, a dead log collector. A blocking write
+would stop the launcher, and with it the reaction to a failure. The flag ``O_NONBLOCK`` belongs to the open file
+description, which we share with our parent, so it must not be set on the descriptor we were given.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+
+_PIECE = 4096
+"""Bytes (``PIPE_BUF``). A pipe takes that many whole or not at all, so lines never mix with those of another writer to
+the same pipe: our own messages after ``2>&1``, the other launchers of a mock. And a pipe that polls writable takes them
+without blocking."""
+
+
+class Sink:
+    """Standard output or error, written as far as it takes bytes; what it does not take is kept."""
+
+    def __init__(self, fd: int) -> None:
+        self._kept = b""
+        self.closed = False
+        self.terminal = os.isatty(fd)
+        self._blocks = False
+        self.fd = fd
+        self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        if self._regular:
+            return  # never blocks; reopened it would start at offset 0 and overwrite what is there
+        try:
+            # A description of our own. Sockets cannot be reopened, nor can another user's terminal.
+            self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_APPEND)
+        except OSError:
+            self._blocks = True
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes wait for the descriptor to become writable."""
+        return bool(self._kept)
+
+    def write(self, data: bytes) -> None:
+        """Take bytes; write what the descriptor accepts now and keep the rest."""
+        if not self.closed:
+            self._kept = self._kept + data if self._kept else data
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was kept, as far as the descriptor takes it."""
+        data, view, start = self._kept, memoryview(self._kept), 0
+        try:
+            while start < len(data) and self._writable():
+                start += os.write(self.fd, view[start : self._end_of_piece(data, start)])
+        except BlockingIOError:
+            pass  # full: what is left is kept, and the wait watches for room
+        except OSError:
+            self.closed = True  # the reader has gone (EPIPE) or the disk behind it is full; the files hold everything
+            start = len(data)
+        self._kept = data[start:]
+
+    def abandon(self) -> None:
+        """Drop what is kept and take no more: nobody reads it."""
+        self.closed = True
+        self._kept = b""
+
+    def _end_of_piece(self, data: bytes, start: int) -> int:
+        """As many whole lines as fit into one piece; a longer line goes in several."""
+        end = start + _PIECE
+        if self._regular or end >= len(data):
+            return len(data)
+        return data.rfind(b"\n", start, end) + 1 or end
+
+    def _writable(self) -> bool:
+        if not self._blocks:
+            return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(0))

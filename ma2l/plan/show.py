@@ -1,0 +1,74 @@
+"""The plan as text: a table for people, JSON for programs. Secrets are masked in both."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec
+from ma2l.secrets import mask, mask_argv
+
+
+def counted(number: int, what: str) -> str:
+    """``1 rank``, ``2 ranks``, ``2 processes``."""
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{'' if number == 1 else plural}"
+
+
+def as_json(plan: Plan) -> str:
+    """The whole plan; bytes that are not UTF-8 appear as lone surrogates, escaped."""
+    import json
+    from dataclasses import asdict
+
+    data = asdict(plan)
+    data["processes"] = [
+        {**asdict(spec), "argv": mask_argv(spec.argv), "env": _masked(spec.env)} for spec in plan.processes
+    ]
+    data["files"] = [{"path": f.path, "bytes": len(f.content), "sha256": f.sha256()} for f in plan.files]
+    return json.dumps(data, indent=1) + "\n"
+
+
+def as_table(plan: Plan) -> str:
+    """What is decided and why, then a row per process, then the environment."""
+    shared = _shared(plan.processes)
+    lines = [f"topology   {plan.trail[0]}"]
+    lines += [f"           {line}" for line in plan.trail[1:]]
+    size = f"{counted(plan.world_size, 'rank')} on {counted(plan.nodes, 'node')}"
+    lines.append(f"job        {size}; this is node {plan.node_rank}")
+    lines.append(f"meeting    {plan.master_addr}:{plan.master_port}")
+    lines.append(f"logs       {plan.log_dir}")
+    lines += [f"file       {file.path} (SHA-256 {file.sha256()})" for file in plan.files]
+    lines.append(f"command    {shlex.join(mask_argv(plan.processes[0].argv))}")
+    lines += [f"note       {note}" for note in plan.notes]
+    lines += [f"warning    {warning}" for warning in plan.warnings]
+    lines += ["", *_rows(plan.processes), "", "environment of all processes:", *_variables(shared)]
+    for spec in plan.processes:
+        own = {name: value for name, value in spec.env.items() if name not in shared}
+        if own:
+            lines += ["", f"and of {spec.name}:", *_variables(own)]
+    return "\n".join(lines).encode(errors="backslashreplace").decode() + "\n"
+
+
+def _rows(processes: Sequence[ProcessSpec]) -> list[str]:
+    table = [("PROCESS", "LOCAL RANK", "DEVICE", "LOG")]
+    for spec in processes:
+        local = "" if spec.local_rank is None else str(spec.local_rank)
+        table.append((spec.name, local, spec.env.get("DEVICE_ID") or local, spec.log or "(this console)"))
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths)), row[3])) for row in table]
+
+
+def _variables(env: EnvDiff) -> list[str]:
+    return [
+        f"  {name} (unset)" if value is None else f"  {name}={mask(name, value)}" for name, value in sorted(env.items())
+    ]
+
+
+def _shared(processes: Sequence[ProcessSpec]) -> EnvDiff:
+    """The part of the environment in which all processes agree."""
+    first, *others = (spec.env for spec in processes)
+    return {name: value for name, value in first.items() if all(name in e and e[name] == value for e in others)}
+
+
+def _masked(env: EnvDiff) -> dict[str, str | None]:
+    return {name: value if value is None else mask(name, value) for name, value in env.items()}

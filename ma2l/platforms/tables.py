@@ -1,0 +1,158 @@
+"""Where rank tables are announced, and reading one as soon as it is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ma2l import log
+from ma2l.errors import ConfigError, GaveUpWaiting, Stopped
+from ma2l.linux import libc
+from ma2l.linux.wait import READABLE, STOP_SIGNALS, Waiter
+from ma2l.platforms import mindcluster, modelarts
+from ma2l.platforms.base import Environ
+from ma2l.ranktable import Incomplete, RankTable, parse
+
+VARIABLES = ("RANK_TABLE_FILE_V_1_0", "RANK_TABLE_FILE", "MINDSPORE_HCCL_CONFIG_PATH")
+"""Inputs that name a table, the first that is set wins; a directory holds ``jobstart_hccl.json``."""
+OPTION = "--rank-table-file"
+MOUNTS = ((modelarts.CONFIG_DIR, modelarts.TABLE), (mindcluster.CONFIG_DIR, mindcluster.TABLE))
+"""Directories whose mere presence announces a table."""
+
+REPORT_EVERY = 10.0
+"""Seconds between two lines about what is missing."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks: inotify is blind to writes by other hosts on a shared file system."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A table that exists or is going to."""
+
+    path: str
+    """File, or directory that holds ``jobstart_hccl.json``."""
+    by: str
+    """What announced it."""
+
+
+def announced(option: str | None, environ: Environ, isdir: Callable[[str], bool] = os.path.isdir) -> Announced | None:
+    """Find out whether a rank table is to be expected, and where."""
+    if option:
+        return Announced(option, OPTION)
+    for name in VARIABLES:
+        if environ.get(name):
+            return Announced(environ[name], name)
+    for directory, file in MOUNTS:
+        if isdir(directory):
+            return Announced(f"{directory}/{file}", f"{directory} is mounted")
+    return None
+
+
+def read_when_complete(table: Announced, timeout: float, waiter: Waiter, guard: int | None) -> RankTable:
+    """Wait until the table is there, whole and completed.
+
+    Args:
+        table: where to look.
+        timeout: seconds.
+        waiter: signals end the wait at once.
+        guard: descriptor that hangs up when the guard dies.
+
+    Raises:
+        GaveUpWaiting: the time is over; the message ends with what the file holds.
+        ConfigError: it is complete but wrong, or must not be read.
+        Stopped: a stop signal arrived.
+    """
+    started = time.monotonic()
+    found = _look(table)
+    if isinstance(found, RankTable):
+        return found
+    log.start()
+    log.info(f"waiting up to {timeout:.0f} s for the rank table {table.path} ({table.by}): {found.summary}")
+    watch = _watch_directory(table.path)
+    fds = [(fd, events) for fd, events in ((guard, 0), (watch, READABLE)) if fd is not None]
+    next_line = started + REPORT_EVERY
+    try:
+        while isinstance(found, Incomplete):
+            now = time.monotonic()
+            if now >= started + timeout:
+                raise _gave_up(table, found, timeout)
+            if now >= next_line:
+                log.info(f"{found.summary}, {now - started:.0f} s")
+                next_line = now + REPORT_EVERY  # not "+=": after a suspended laptop that would say it all at once
+            wakeup = waiter.wait(fds, min(now + LOOK_EVERY, next_line, started + timeout))
+            _stop_if_asked(wakeup.signals, guard in wakeup.ready)
+            if watch in wakeup.ready:
+                os.read(watch, 65536)
+            found = _look(table)
+    finally:
+        if watch is not None:
+            os.close(watch)
+    return found
+
+
+def _look(table: Announced) -> RankTable | Incomplete:
+    """Read the table once, or the route plan beside a platform's table where that is complete."""
+    path = _file(table)
+    plan = os.path.join(os.path.dirname(path), modelarts.ROUTE_PLAN_TABLE)
+    if table.by != OPTION and os.path.exists(plan):
+        planned = _read(plan)
+        if isinstance(planned, RankTable):
+            return planned
+    return _read(path)
+
+
+def _file(table: Announced) -> str:
+    return os.path.join(table.path, modelarts.TABLE) if os.path.isdir(table.path) else table.path
+
+
+def _read(path: str) -> RankTable | Incomplete:
+    try:
+        with open(path, "rb") as file:
+            return parse(file.read(), path)
+    except FileNotFoundError:
+        return Incomplete("no such file yet")
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # another host replaced it on a shared file system while it was open
+            return Incomplete("replaced while it was read")
+        raise ConfigError(
+            f"read the rank table {path}", str(error.strerror), "make it a file that this user may read"
+        ) from None
+
+
+def _watch_directory(path: str) -> int | None:
+    """A ConfigMap is updated by renaming a symlink beside the file, so the directory is what changes."""
+    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    fd = None
+    try:
+        fd = libc.inotify_open()
+        libc.inotify_watch(fd, directory, libc.IN_CLOSE_WRITE | libc.IN_MOVED_TO | libc.IN_CREATE)
+    except OSError:  # no such directory yet, or the limit of watches: the look every second remains
+        if fd is not None:
+            os.close(fd)
+        return None
+    return fd
+
+
+def _stop_if_asked(signals: tuple[int, ...], guard_died: bool) -> None:
+    for signum in signals:
+        if signum in STOP_SIGNALS:
+            raise Stopped(signum)
+    if guard_died:
+        raise Stopped(9)
+
+
+def _gave_up(table: Announced, found: Incomplete, timeout: float) -> GaveUpWaiting:
+    try:
+        with open(_file(table), "rb") as file:
+            head = file.read(300).decode("utf-8", "backslashreplace")
+        content = f"its content is {' '.join(head.split())!r}" if head.strip() else "it is empty"
+    except OSError as error:
+        content = str(error.strerror)
+    return GaveUpWaiting(
+        f"start without the rank table {table.path} ({table.by})",
+        f"after {timeout:.0f} s: {found.summary} ({content})",
+        "ask the platform why it is not completed, or raise --rank-table-timeout",
+    )

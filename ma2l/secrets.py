@@ -1,0 +1,46 @@
+"""Keeps secrets out of everything ma2l prints or writes: values of names that look like keys are masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MASK = "***"
+_TELLING = (
+    *("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "AUTHORIZATION", "COOKIE"),
+    *("ACCESS_KEY", "ACCESSKEY", "API_KEY", "APIKEY", "PRIVATE_KEY", "PRIVATEKEY"),
+)
+_WORDS = frozenset(("AK", "SK", "KEY", "PWD", "PASS", "AUTH"))
+_ASSIGNMENT = re.compile(r"""([\w.-]+)=("[^"]*"|'[^']*'|[^\s;&|]+)""")  # inside a word, as in sh -c 'TOKEN=x run'
+_URL_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a variable or an option of that name holds something that must not be shown."""
+    upper = name.upper().replace("-", "_").replace(".", "_").replace("TOKENIZ", "")  # a tokenizer is no token
+    return any(part in upper for part in _TELLING) or not _WORDS.isdisjoint(upper.split("_"))
+
+
+def mask(name: str, value: str) -> str:
+    """The value, or a mask in its place."""
+    return MASK if value and looks_secret(name) else value
+
+
+def mask_argv(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command line with the values of ``--secret VALUE``, ``SECRET=VALUE`` and ``scheme://user:SECRET@`` masked."""
+    shown: list[str] = []
+    hide_next = False
+    for word in argv:
+        name, equals, _value = word.partition("=")
+        if hide_next and not word.startswith("-"):
+            shown.append(MASK)
+        elif equals and not any(map(str.isspace, name)) and looks_secret(name):
+            shown.append(f"{name}={MASK}")
+        else:
+            shown.append(_URL_PASSWORD.sub(rf"\1:{MASK}@", _ASSIGNMENT.sub(_masked_assignment, word)))
+        hide_next = word.startswith("-") and not equals and looks_secret(word.lstrip("-"))
+    return tuple(shown)
+
+
+def _masked_assignment(found: re.Match[str]) -> str:
+    return f"{found[1]}={MASK}" if looks_secret(found[1]) else found[0]

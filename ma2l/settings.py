@@ -1,0 +1,279 @@
+"""Every option, declared once: flag, ``MA2L_*`` variable, YAML key, type, default and help.
+
+A value comes from the first of flag, variable, file and default that has one. Option names treat ``-`` and ``_`` alike,
+are never abbreviated, and end at the command: the first word that is not an option, or everything after ``--``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+from ma2l.errors import ConfigError, Ma2lError, UsageError
+
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    from dataclasses import Field
+    from typing import Any
+
+DEFAULT_FILE = "ma2l.yaml"
+
+MODES = ("auto", "ranktable", "torch", "dynamic-cluster")
+PLATFORMS = ("modelarts", "volcano", "ascendjob", "bare")
+SOCS = ("910", "910b", "a3")
+
+
+def _option(
+    default: Any,
+    text: str,
+    value: str = "",
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+    group: str = "Launching",
+) -> Any:
+    """Declare an option; ``value`` names its argument in help, and a bool takes none."""
+    return field(
+        default=default,
+        metadata={"help": text, "value": value, "choices": choices, "least": least, "most": most, "group": group},
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one run, with defaults. Times are seconds."""
+
+    mode: str = _option("auto", "how ranks find each other", "MODE", choices=MODES)
+    per_node: bool = _option(False, "run CMD once per node instead of once per device")
+    nnodes: int | None = _option(None, "number of nodes", "N", least=1, most=2**20)
+    node_rank: int | None = _option(None, "rank of this node", "N", least=0, most=2**20)
+    nproc_per_node: int | None = _option(None, "ranks on this node", "N", least=1, most=4096)
+    master_addr: str | None = _option(None, "name or address of node 0", "HOST")
+    master_port: int | None = _option(None, "port that node 0 listens on", "PORT", least=1, most=65535)
+    cluster_timeout: int | None = _option(
+        None, "longest wait for a dynamic cluster (default: MS_TOPO_TIMEOUT, else 600)", "S", least=1, most=10**9
+    )
+    chdir: str | None = _option(None, "directory for each rank; {rank} and {local_rank} are replaced", "DIR")
+    stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
+
+    rank_table_file: str | None = _option(
+        None, "rank table to use instead of the platform's", "FILE", group="Rank table"
+    )
+    rank_table_timeout: float = _option(
+        1800.0, "longest wait for a complete rank table", "S", least=0, most=10**9, group="Rank table"
+    )
+
+    log_dir: str | None = _option(
+        None, "where logs go (default: ma2l-log/RUN, on ModelArts its own)", "DIR", group="Logs"
+    )
+    console_ranks: str | None = _option(
+        None, "global ranks shown here: all, none, first, last, 0,3-5", "RANKS", group="Logs"
+    )
+
+    mock: str | None = _option(
+        None, "pretend to be a job with that many NPUs; 0 forbids it", "[NODESx]DEVICES", group="Mock-Ascend"
+    )
+    mock_platform: str = _option("modelarts", "the platform to imitate", "NAME", choices=PLATFORMS, group="Mock-Ascend")
+    mock_soc: str = _option("910b", "the NPU to imitate", "NAME", choices=SOCS, group="Mock-Ascend")
+    mock_table_delay: float = _option(
+        0.0, "time until the mock rank table is complete", "S", least=0, most=10**6, group="Mock-Ascend"
+    )
+
+    config: str | None = _option(
+        None, f"YAML file with these options (default: ./{DEFAULT_FILE})", "FILE", group="General"
+    )
+
+
+FIELDS: dict[str, Field[Any]] = {option.name: option for option in fields(Settings)}
+
+ALIASES = {"local_worker_num": "nproc_per_node", "cluster_time_out": "cluster_timeout"}
+"""Names of msrun that differ from ours; torchrun's (nproc_per_node, nnodes, node_rank, ...) do not."""
+
+
+def split(words: Sequence[str], verb_options: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Separate options from the command.
+
+    Args:
+        words: the command line after the program name (and verb).
+        verb_options: names of further options, with a value each, that only this verb has.
+
+    Returns:
+        Options by name, as text (a flag without value is ``true``), and the command, untouched; where help
+        is asked for, ``help`` alone.
+
+    Raises:
+        UsageError: unknown option, or one without its value.
+    """
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word in ("--help", "-h"):
+            return {"help": "true"}, ()
+        text, equals, value = word.partition("=")
+        name = text[2:] if text.startswith("--") and text[2:] in verb_options else _known(text, verb_options)
+        if equals:
+            options[name] = value
+        elif name in FIELDS and _kind(name) == "bool":
+            options[name] = "true"
+        elif not rest:
+            raise UsageError(f"use {text}", "its value is missing", f"write {text} VALUE")
+        else:
+            options[name] = rest.pop(0)
+    return options, tuple(rest)
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """Merge flags, variables, file and defaults.
+
+    Args:
+        flags: options from ``split``.
+        environ: the environment.
+
+    Returns:
+        The settings, and for every value that is not a default where it came from (``--mode``, ``MA2L_MODE``,
+        ``ma2l.yaml``).
+
+    Raises:
+        UsageError: a wrong flag value.
+        ConfigError: a wrong variable or file.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, text in flags.items():
+        flag = "--" + name.replace("_", "-")
+        values[name] = _parse(name, text, flag, UsageError)
+        origins[name] = flag
+    for name in FIELDS:
+        variable = "MA2L_" + name.upper()
+        if name not in values and environ.get(variable):
+            values[name] = _parse(name, environ[variable], variable, ConfigError)
+            origins[name] = variable
+    path = values.get("config") or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
+    if path:
+        for name, raw in _read_file(path).items():
+            if name not in values:
+                values[name] = _parse(name, raw, f"{path}: {name}", ConfigError)
+                origins[name] = path
+        origins["config"] = path
+    return Settings(**values), origins
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Lines about variables that look like one of ours with a typing error; they would be ignored silently."""
+    known = [f"MA2L_{name.upper()}" for name in FIELDS]
+    unknown = [name for name in environ if name.startswith("MA2L_") and name not in known]
+    pairs = [(name, _nearest(name, known, 0.85)) for name in unknown]
+    return [f"{name} is no variable of ma2l; did you mean {near}?" for name, near in pairs if near]
+
+
+def _known(text: str, verb_options: Sequence[str]) -> str:
+    name = text[2:].replace("-", "_")
+    if text.startswith("--") and (name in FIELDS or name in ALIASES):
+        return ALIASES.get(name, name)
+    near = _nearest(name if text.startswith("--") else text[1:], (*FIELDS, *ALIASES, *verb_options))
+    hint = f"did you mean --{near.replace('_', '-')}? " if near else ""
+    raise UsageError(f"use the option {text}", "ma2l has none of that name", f"{hint}see ma2l --help")
+
+
+def _nearest(name: str, names: Sequence[str], cutoff: float = 0.6) -> str:
+    import difflib  # only where somebody mistyped
+
+    return "".join(difflib.get_close_matches(name, names, 1, cutoff))
+
+
+def _kind(name: str) -> str:
+    """The option's type as annotated: str, int, float or bool."""
+    return str(FIELDS[name].type).split(" ")[0]
+
+
+_TRUTH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+
+def _parse(name: str, raw: object, where: str, mistake: type[Ma2lError]) -> Any:
+    """Turn one raw value into the option's type, or say which values are allowed."""
+    kind, meta = _kind(name), FIELDS[name].metadata
+    if not isinstance(raw, str):
+        raise mistake(f"use {where}", f"{raw!r} is not a single value", "write one value")
+    if kind == "bool":
+        if raw.lower() not in _TRUTH:
+            raise mistake(f"use {where} = {raw!r}", "it is not a truth value", "write true or false")
+        return _TRUTH[raw.lower()]
+    if kind in ("int", "float"):
+        return _number(raw, kind, meta["least"], meta["most"], where, mistake)
+    if meta["choices"] and raw not in meta["choices"]:
+        near = _nearest(raw, meta["choices"])
+        hint = f"did you mean {near}? " if near else ""
+        raise mistake(f"use {where} = {raw!r}", "no such value", f"{hint}choose one of {', '.join(meta['choices'])}")
+    if not raw:
+        raise mistake(f"use {where}", "its value is empty", f"write a {meta['value']} or leave the option out")
+    if not _is_argument(raw):
+        raise mistake(f"use {where} = {raw!r}", "no file or host can be called so", f"write a {meta['value']}")
+    return raw
+
+
+def _is_argument(text: str) -> bool:
+    """Whether the kernel would take the text: a file can escape characters into it that no command line can hold."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _number(
+    text: str, kind: str, least: float | None, most: float | None, where: str, mistake: type[Ma2lError]
+) -> int | float:
+    wanted = "a whole number" if kind == "int" else "a number"
+    allowed = f"write {wanted} from {least:.0f} to {most:.0f}"
+    try:
+        value = _plain(int if kind == "int" else float, text)
+    except ValueError:
+        raise mistake(f"use {where} = {text!r}", f"it is not {wanted}", allowed) from None
+    if least is not None and most is not None and not least <= value <= most:  # NaN fails this too
+        raise mistake(f"use {where} = {text!r}", "it is out of range", allowed)
+    return value
+
+
+def _plain(kind: type[int] | type[float], text: str) -> int | float:
+    """The number, without what Python allows beyond ordinary notation (``1_000``, digits of other scripts)."""
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return kind(text)
+
+
+def _read_file(path: str) -> dict[str, object]:
+    """Read a YAML file of options; nested keys are not a thing here.
+
+    Values are read as the text they are written as (the base of the safe loader), and so mean the same as on the
+    command line: YAML's own ideas would make 8 of ``mock: 0x8``, a date of ``log_dir: 2024-01-01``.
+    """
+    import yaml  # only when there is a file
+
+    attempt = f"read the configuration {path}"
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, yaml.BaseLoader)
+    except OSError as error:
+        raise ConfigError(attempt, str(error.strerror), "check the path and its permissions") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(attempt, " ".join(str(error).split()), "write `option: value` lines") from None
+    if content in (None, ""):
+        return {}
+    if not isinstance(content, dict):
+        form = "a list" if isinstance(content, list) else "a single value"
+        raise ConfigError(attempt, f"it holds {form}", "write `option: value` lines")
+    allowed = sorted(set(FIELDS) - {"config"})
+    known: dict[str, object] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        name = ALIASES.get(name, name)
+        if name not in allowed:
+            near = _nearest(name, (*allowed, *ALIASES))
+            hint = f"did you mean {near}? " if near else ""
+            raise ConfigError(attempt, f"there is no option {key!r}", f"{hint}allowed are {', '.join(allowed)}")
+        if value not in ("", "~", "null"):
+            known[name] = value
+    return known

@@ -1,0 +1,148 @@
+"""Gathers what a plan needs to know of this host and this moment: directories, ports, addresses, CPUs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+
+from ma2l import log
+from ma2l.errors import GaveUpWaiting, Stopped, SystemRefused
+from ma2l.linux import net
+from ma2l.linux.wait import STOP_SIGNALS, Waiter
+from ma2l.logs.names import Names
+from ma2l.plan.spec import Site
+from ma2l.platforms.base import Platform
+from ma2l.settings import Settings
+
+NAME_TIMEOUT = 300.0
+"""Seconds for the name of node 0 to appear in DNS: the pods of a job start minutes apart."""
+_LOOK_AGAIN = 1.0
+
+
+def new_run_id() -> str:
+    """Start time and pid: tells runs on one machine apart and sorts by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+
+
+def gather(
+    settings: Settings,
+    environ: Mapping[str, str],
+    platform: Platform,
+    node_rank: int,
+    *,
+    program: str,
+    run_id: str,
+    run_dir: str,
+    master_ip: str,
+) -> Site:
+    """Look at the host; nothing is written."""
+    wanted = settings.log_dir or platform.log_dir(environ) or default_log_dir(run_id)
+    log_dir = writable(os.path.abspath(wanted), run_id)
+    attempts = [int(text) for text in platform.texts(environ, "attempt") if text.isascii() and text.isdecimal()]
+    first, second = net.free_ports(2)
+    return Site(
+        environ=environ,
+        program=program,
+        run_id=run_id,
+        run_dir=run_dir,
+        log_dir=log_dir,
+        attempt=_unused_attempt(log_dir, node_rank, max([1, *attempts])),
+        cpus=len(os.sched_getaffinity(0)),
+        ports=(first, second),
+        master_ip=master_ip,
+    )
+
+
+def default_log_dir(run_id: str) -> str:
+    """``ma2l-log/<run>`` in the working directory, or in the temporary one if that has been removed."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = _temporary()
+    return os.path.join(here, "ma2l-log", run_id)
+
+
+def make_run_dir(run_id: str, environ: Mapping[str, str]) -> str:
+    """Make the node-local directory (0700) for the files of one run.
+
+    Raises:
+        SystemRefused: no place for temporary files is writable.
+    """
+    problem = ""
+    for base in (environ.get("TMPDIR"), "/tmp", "/dev/shm"):
+        if base:
+            path = f"{os.path.abspath(base)}/ma2l-{os.getuid()}-{run_id}"
+            try:
+                os.mkdir(path, 0o700)
+                return path
+            except OSError as error:
+                problem = f"{path}: {error.strerror}"
+    raise SystemRefused("make a directory for this run", problem, "set TMPDIR to a writable directory on this node")
+
+
+def remove_run_dir(path: str) -> None:
+    """Remove what ``make_run_dir`` made and everything below it; what cannot be removed is only noted."""
+    try:
+        for directory, names, files in os.walk(path, topdown=False):
+            for name in (*files, *names):
+                entry = os.path.join(directory, name)
+                os.rmdir(entry) if os.path.isdir(entry) and not os.path.islink(entry) else os.unlink(entry)
+        os.rmdir(path)
+    except OSError as error:
+        log.detail(f"cannot remove {path}: {error.strerror}")
+
+
+def address_of(name: str, waiter: Waiter) -> str:
+    """The IP of node 0, whose name may appear in DNS later than we ask.
+
+    Raises:
+        GaveUpWaiting: it did not appear in ``NAME_TIMEOUT`` seconds.
+        Stopped: a stop signal arrived.
+    """
+    if net.is_address(name):
+        return name
+    give_up = time.monotonic() + NAME_TIMEOUT
+    said = False
+    while True:
+        address, wakeup = net.resolve(name, waiter, give_up)
+        if not address and not wakeup.signals:
+            if not said:
+                log.start()
+                log.info(f"waiting up to {NAME_TIMEOUT:.0f} s for the name {name} to be known")
+                said = True
+            wakeup = waiter.wait((), min(time.monotonic() + _LOOK_AGAIN, give_up))
+        for signum in wakeup.signals:
+            if signum in STOP_SIGNALS:
+                raise Stopped(signum)
+        if address:
+            return address
+        if time.monotonic() >= give_up:
+            raise GaveUpWaiting(
+                f"find the address of node 0, {name}", f"it is not known after {NAME_TIMEOUT:.0f} s",
+                "check the name, or pass --master-addr with an IP",
+            )  # fmt: skip
+
+
+def writable(wanted: str, run_id: str) -> str:
+    """The log directory, or a temporary one if that cannot be written: logs must not decide whether training runs."""
+    existing = wanted
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):
+        return wanted
+    fallback = f"{_temporary()}/ma2l-log-{os.getuid()}/{run_id}"
+    problem = f"{existing} is not writable" if os.path.isdir(existing) else f"{existing} is no directory"
+    log.warning(f"the log directory {wanted} cannot be used ({problem}); logs go to {fallback}")
+    return fallback
+
+
+def _unused_attempt(log_dir: str, node_rank: int, attempt: int) -> int:
+    """The first number from ``attempt`` on under which this node has left no plan in the directory."""
+    while os.path.exists(Names(log_dir, f"node{node_rank}", attempt=attempt).plan()):
+        attempt += 1
+    return attempt
+
+
+def _temporary() -> str:
+    return os.environ.get("TMPDIR") or "/tmp"

@@ -1,0 +1,153 @@
+"""Carries out what the machine decides: spawns, waits, reaps and signals, in one loop around one wait."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Sequence
+
+from ma2l.errors import Ma2lError
+from ma2l.supervise.machine import Action, Event, Kind, Machine, Phase, Target
+
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from ma2l.linux.wait import Wakeup
+
+    class Companion(Protocol):
+        """Work that shares the loop's wait: following the workers' logs on the console."""
+
+        def interests(self) -> list[tuple[int, int]]:
+            """Descriptors and poll events it waits for now."""
+
+        @property
+        def deadline(self) -> float | None:
+            """When it wants to be called even if nothing is ready."""
+
+        def service(self, ready: Sequence[int], now: float) -> None:
+            """Work on what is ready, without blocking."""
+
+    class Effects(Protocol):
+        """The outside world of a run; tests hand in a scripted one."""
+
+        def clock(self) -> float:
+            """Monotonic seconds."""
+
+        def spawn(self, worker: int) -> int:
+            """Start a process of the plan; returns its pid, raises ``Ma2lError`` when that is impossible."""
+
+        def wait(self, fds: Iterable[tuple[int, int]], deadline: float | None) -> Wakeup:
+            """Block until a signal, a descriptor or the deadline."""
+
+        def reap(self) -> tuple[list[tuple[int, int]], bool]:
+            """Ended children, and whether any child is left."""
+
+        def signal_leader(self, pid: int, signum: int) -> list[int]:
+            """Signal one worker; returns what a shell was running and was signalled too."""
+
+        def children(self) -> list[int]:
+            """Own and adopted children."""
+
+        def signal_strays(self, signum: int, leaders: Iterable[int]) -> None:
+            """Signal what workers left behind."""
+
+        def kill_everything(self, leaders: Iterable[int]) -> None:
+            """SIGKILL to the whole tree."""
+
+
+class Supervisor:
+    """One run of a plan's processes.
+
+    Args:
+        machine: decides.
+        effects: spawns, waits, reaps and signals.
+        guard: descriptor that hangs up when the guard dies, or ``None``.
+        companion: shares the wait.
+        on_phase: told of every new phase, for messages.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        effects: Effects,
+        guard: int | None,
+        companion: Companion,
+        on_phase: Callable[[Phase], None],
+    ) -> None:
+        self._machine = machine
+        self._effects = effects
+        self._guard = guard
+        self._companion = companion
+        self._on_phase = on_phase
+        self._worker_of: dict[int, int] = {}
+        self._heirs: set[int] = set()
+        self.refusal: Ma2lError | None = None
+        """Why a process could not be started."""
+        self.pids: dict[int, int] = {}
+        """Pid of every process that was started, by its place in the plan."""
+
+    def run(self) -> None:
+        """Start everything and return when nothing of the run is left; the machine holds the result."""
+        while self._machine.phase is not Phase.DONE:
+            to_spawn = self._machine.to_spawn
+            if to_spawn is not None:
+                self._spawn(to_spawn)
+            for event in self._next_events(block=to_spawn is None):
+                self._feed(event)
+
+    def _spawn(self, worker: int) -> None:
+        try:
+            pid = self._effects.spawn(worker)
+        except Ma2lError as error:
+            self.refusal = error
+            self._feed(Event(Kind.REFUSED, worker, error.exit_code))
+            return
+        self._worker_of[pid] = worker
+        self.pids[worker] = pid
+        self._feed(Event(Kind.SPAWNED, worker, pid))
+
+    def _next_events(self, block: bool) -> list[Event]:
+        """What has happened; blocks until something has, except right after a spawn."""
+        fds = self._companion.interests()
+        if self._guard is not None:
+            fds.append((self._guard, 0))  # a hang-up is reported unasked
+        deadlines = [d for d in (self._machine.deadline, self._companion.deadline) if d is not None]
+        if not block:
+            deadlines.append(self._effects.clock())
+        wakeup = self._effects.wait(fds, min(deadlines, default=None))
+        self._companion.service(wakeup.ready, self._effects.clock())
+        events: list[Event] = []
+        if self._guard in wakeup.ready:
+            self._guard = None
+            events.append(Event(Kind.GUARD_DIED))
+        events += [Event(Kind.SIGNAL, value=s) for s in wakeup.signals if s != signal.SIGCHLD]
+        reaped = self._reaped()
+        if self._heirs:
+            events.append(Event(Kind.HEIRS, value=len(self._heirs.intersection(self._effects.children()))))
+        return events + reaped + [Event(Kind.TICK)]
+
+    def _reaped(self) -> list[Event]:
+        ended, child_left = self._effects.reap()
+        code_of = {self._worker_of.pop(pid): code for pid, code in ended if pid in self._worker_of}
+        events = [Event(Kind.EXITED, worker, code_of[worker]) for worker in sorted(code_of, key=self._machine.tie)]
+        return events if child_left else [*events, Event(Kind.EMPTY)]
+
+    def _feed(self, event: Event) -> None:
+        before = self._machine.phase
+        for action in self._machine.handle(event, self._effects.clock()):
+            self._act(action)
+        if self._machine.phase is not before:
+            self._on_phase(self._machine.phase)
+
+    def _act(self, action: Action) -> None:
+        if action.target is Target.EVERYTHING:
+            self._effects.kill_everything(self._worker_of)
+        elif action.target is Target.STRAYS:
+            self._effects.signal_strays(action.signum, self._worker_of)
+        else:
+            pid_of = {worker: pid for pid, worker in self._worker_of.items()}
+            for worker in action.workers:
+                if worker in pid_of:
+                    heirs = self._effects.signal_leader(pid_of[worker], action.signum)
+                    if action.signum == signal.SIGTERM:
+                        self._heirs.update(heirs)

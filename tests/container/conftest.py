@@ -1,0 +1,69 @@
+"""Container tests build the image of this checkout and run it for real.
+
+``MA2L_ENGINE`` chooses docker or podman; otherwise it is the one that responds. ``tests/container/engine.sh`` installs
+podman. The base image stays in the engine's storage for the next run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.container.engine import ENGINES, Engine, responds
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "localhost/ma2l-test-base:bookworm"
+PUBLIC_BASE = "python:3.11-slim"
+PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates,libgomp1,procps,iproute2"
+
+
+def chosen_engine() -> str:
+    """The user's choice, read where it still is: tests/conftest.py has cleared MA2L_* from ``os.environ`` by now."""
+    given = dict(item.partition("=")[::2] for item in Path("/proc/self/environ").read_text().split("\0"))
+    return given.get("MA2L_ENGINE", "")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine to test with; the test is skipped where there is none."""
+    chosen = chosen_engine()
+    names = [chosen] if chosen else ENGINES
+    name = next((name for name in names if responds(name)), None)
+    if name is None:
+        pytest.skip(f"no container engine responds ({', '.join(names)}); tests/container/engine.sh installs podman")
+    return Engine(name)
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image like the default BASE_IMAGE: made of Debian packages where that is possible, else the public one."""
+    if engine.has_image(BASE):
+        return BASE
+    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+        return PUBLIC_BASE
+    archive = tmp_path_factory.mktemp("base") / "base.tar"
+    make = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(archive)]
+    subprocess.run(make, check=True, timeout=600)
+    engine.call("import", str(archive), BASE, patience=600)
+    archive.unlink()
+    return BASE
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image under test, built from this checkout."""
+    return engine.build(ROOT, tmp_path_factory.mktemp("image"), BASE_IMAGE=base)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """A directory that any user of any container may write into, as a job's mounts are."""
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "job"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder

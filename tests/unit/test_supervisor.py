@@ -1,0 +1,164 @@
+"""The whole supervisor against a scripted world: fake clock, spawner, killer and waits."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ma2l.errors import CommandNotFound
+from ma2l.linux.wait import Wakeup
+from ma2l.supervise.machine import Machine, Phase
+from ma2l.supervise.supervisor import Supervisor
+
+GUARD = 77
+
+
+@dataclass
+class Step:
+    """One return of the wait: how much time has passed, what arrived, who has ended by now."""
+
+    after: float = 0.0
+    signals: tuple[int, ...] = ()
+    ready: tuple[int, ...] = ()
+    ended: tuple[tuple[int, int], ...] = ()
+    """Pairs of worker and return code."""
+
+
+@dataclass
+class World:
+    """Plays the steps; worker N has pid 1000 + N."""
+
+    steps: deque[Step]
+    refuse: int = -1
+    strays: int = 0
+    heirs: tuple[int, ...] = ()
+    now: float = 0.0
+    alive: set[int] = field(default_factory=set)
+    done: list[str] = field(default_factory=list)
+    ended: list[tuple[int, int]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def spawn(self, worker: int) -> int:
+        if worker == self.refuse:
+            raise CommandNotFound("run x", "gone")
+        self.done.append(f"spawn {worker}")
+        self.alive.add(1000 + worker)
+        return 1000 + worker
+
+    def wait(self, fds: Iterable[tuple[int, int]], deadline: float | None) -> Wakeup:
+        if self.ended:
+            return Wakeup((signal.SIGCHLD,))
+        if deadline is not None and deadline <= self.now:
+            return Wakeup()
+        if not self.steps:
+            assert deadline is not None, "the run would hang: nothing is left to happen and there is no deadline"
+            self.now = deadline
+            return Wakeup()
+        step = self.steps.popleft()
+        self.now += step.after
+        self.ended += [(1000 + worker, code) for worker, code in step.ended]
+        return Wakeup(step.signals, step.ready)
+
+    def reap(self) -> tuple[list[tuple[int, int]], bool]:
+        ended, self.ended = self.ended, []
+        self.alive -= {pid for pid, _ in ended}
+        return ended, bool(self.alive or self.strays)
+
+    def signal_leader(self, pid: int, signum: int) -> list[int]:
+        self.done.append(f"{signal.Signals(signum).name} {pid - 1000}")
+        return list(self.heirs)
+
+    def children(self) -> list[int]:
+        return [*self.alive, *(pid for pid in self.heirs if self.strays)]  # adopted once the shell has died
+
+    def signal_strays(self, signum: int, leaders: Iterable[int]) -> None:
+        self.done.append(f"{signal.Signals(signum).name} strays")
+
+    def kill_everything(self, leaders: Iterable[int]) -> None:
+        self.done.append("kill")
+        self.ended += [(pid, -signal.SIGKILL) for pid in self.alive]
+        self.ended += [(1, -signal.SIGKILL)] * self.strays
+        self.strays = 0
+
+
+class Silent:
+    """A companion with nothing to do."""
+
+    deadline: float | None = None
+
+    def interests(self) -> list[tuple[int, int]]:
+        return []
+
+    def service(self, ready: Sequence[int], now: float) -> None:
+        return
+
+
+def play(
+    workers: int, *steps: Step, refuse: int = -1, strays: int = 0, heirs: tuple[int, ...] = ()
+) -> tuple[Machine, World, list[Phase]]:
+    """Run a supervisor over the steps and return what it did."""
+    world = World(deque(steps), refuse, strays, heirs)
+    machine = Machine([False] * workers, grace=10.0)
+    phases: list[Phase] = []
+    Supervisor(machine, world, GUARD, Silent(), phases.append).run()
+    return machine, world, phases
+
+
+def test_success() -> None:
+    machine, world, phases = play(2, Step(1.0, ended=((0, 0),)), Step(1.0, ended=((1, 0),)))
+    assert machine.exit_code == 0
+    assert world.done == ["spawn 0", "spawn 1", "SIGTERM strays"]
+    assert phases == [Phase.RUNNING, Phase.SWEEPING, Phase.DONE]
+
+
+def test_lowest_rank_is_the_first_failure_of_one_reaping() -> None:
+    machine, _, _ = play(3, Step(1.0, ended=((2, 9), (1, 5))), Step(0.1, ended=((0, -15),)))
+    assert machine.exit_code == 5
+
+
+def test_workers_that_ignore_sigterm_are_killed_after_the_grace() -> None:
+    machine, world, _ = play(1, Step(1.0, signals=(signal.SIGTERM,)))
+    assert world.done == ["spawn 0", "SIGTERM 0", "kill"]
+    assert world.now == 11.0
+    assert machine.exit_code == 143
+
+
+def test_ma2l_leaves_as_soon_as_the_last_worker_is_gone() -> None:
+    _, world, _ = play(2, Step(1.0, signals=(signal.SIGTERM,)), Step(0.5, ended=((0, -15), (1, -15))))
+    assert world.now == 1.5
+
+
+def test_strays_get_their_own_grace_before_sigkill() -> None:
+    _, world, phases = play(1, Step(1.0, ended=((0, 0),)), strays=1)
+    assert world.done[-2:] == ["SIGTERM strays", "kill"]
+    assert phases[-3:] == [Phase.SWEEPING, Phase.KILLING, Phase.DONE]
+
+
+def test_what_a_shell_was_running_has_the_whole_grace_after_the_shell_has_died() -> None:
+    asked = Step(1.0, signals=(signal.SIGTERM,))
+    _, world, phases = play(1, asked, Step(0.1, ended=((0, -15),)), strays=1, heirs=(2000,))
+    assert world.done == ["spawn 0", "SIGTERM 0", "kill"]
+    assert world.now == 11.0
+    assert Phase.SWEEPING not in phases
+
+
+def test_guard_death_is_noticed_once() -> None:
+    machine, world, _ = play(2, Step(1.0, ready=(GUARD,)), Step())
+    assert world.done == ["spawn 0", "spawn 1", "kill", "kill"]
+    assert machine.exit_code == 137
+
+
+def test_nothing_hangs_when_the_first_spawn_is_refused() -> None:
+    machine, world, _ = play(2, refuse=0)
+    assert machine.exit_code == 127
+    assert world.now == 0.0
+
+
+def test_refused_spawn_stops_the_started() -> None:
+    machine, world, _ = play(3, Step(0.2, ended=((0, -15), (1, -15))), refuse=2)
+    assert world.done[:4] == ["spawn 0", "spawn 1", "SIGTERM 0", "SIGTERM 1"]
+    assert machine.exit_code == 127
