@@ -31,13 +31,19 @@ def pick_device() -> tuple[str, torch.device]:
     return "hccl", device
 
 
+def say(line: str) -> None:
+    """Write a line in one piece: ranks of torchrun share one file, and ``print`` writes the line end by itself."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def ranks_add_up(device: torch.device, who: str) -> bool:
     """Add 1 .. world size across the ranks and compare with the known sum."""
     total = torch.tensor([dist.get_rank() + 1], device=device)
     dist.all_reduce(total)
     size = dist.get_world_size()
     right = int(total) == size * (size + 1) // 2
-    print(f"{who}: all_reduce sum {int(total)} {'ok' if right else 'WRONG'}", flush=True)
+    say(f"{who}: all_reduce sum {int(total)} {'ok' if right else 'WRONG'}")
     return right
 
 
@@ -55,7 +61,7 @@ def loss_falls(device: torch.device, who: str) -> bool:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    print(f"{who}: loss first {losses[0]:.4f} last {losses[-1]:.4f}", flush=True)
+    say(f"{who}: loss first {losses[0]:.4f} last {losses[-1]:.4f}")
     return losses[-1] < losses[0]
 
 
