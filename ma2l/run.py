@@ -19,6 +19,12 @@ from ma2l.settings import Settings
 from ma2l.supervise import guard
 from ma2l.supervise.system import find_program
 
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    from typing import Callable, Optional
+
+    Planner = Callable[["Order", str, str, Waiter, Optional[int]], Prepared]
+
 
 @dataclass(frozen=True)
 class Order:
@@ -31,8 +37,11 @@ class Order:
     environ: Mapping[str, str]
 
 
-def launch(order: Order) -> int:
+def launch(order: Order, planner: Planner | None = None) -> int:
     """Run the command on every device of this node; returns ma2l's exit code.
+
+    Args:
+        planner: does everything up to the plan; ``None`` is ``prepare``, which asks the platform who takes part.
 
     Raises:
         Ma2lError: it cannot be done.
@@ -50,7 +59,7 @@ def launch(order: Order) -> int:
     guard_fd = guard.start(lambda: site.remove_run_dir(run_dir))
     waiter = Waiter()
     try:
-        prepared = prepare(order, run_id, run_dir, waiter, guard_fd)
+        prepared = (planner or prepare)(order, run_id, run_dir, waiter, guard_fd)
         return Execution(prepared, order.settings, waiter, guard_fd).run()
     finally:
         site.remove_run_dir(run_dir)

@@ -29,7 +29,7 @@ class ProcessSpec:
     log: str | None
     """File for standard output and error; ``None`` inherits the launcher's."""
     rank: int | None = None
-    """Global rank, for the role ``rank``."""
+    """Global rank, for the role ``rank``; ``None`` where MindSpore assigns it when the cluster forms."""
     local_rank: int | None = None
     """Place among the ranks of this node; for the role ``launcher`` the node that it pretends to be."""
     cwd: str | None = None
@@ -44,6 +44,8 @@ class ProcessSpec:
         """How messages call it."""
         if self.role == "launcher":
             return f"the launcher of node {self.local_rank}"
+        if self.role == "rank" and self.rank is None:
+            return f"worker {self.local_rank}"
         return f"rank {self.rank}" if self.rank is not None else self.role
 
 
