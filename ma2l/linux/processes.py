@@ -6,6 +6,7 @@ import os
 
 _NOT_SEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
 """The process has gone, or is of another user where ``/proc`` hides those (``hidepid``)."""
+_PF_FORKNOEXEC = 0x40
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "ksh93", "mksh"))
 
 
@@ -87,12 +88,49 @@ def is_shell(pid: int) -> bool:
         return False
 
 
+def only_forked(pid: int) -> bool:
+    """Whether the process is a copy of its parent that has not executed a program (PF_FORKNOEXEC, proc(5), field 9)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return bool(int(file.read().rpartition(b")")[2].split()[6]) & _PF_FORKNOEXEC)
+    except _NOT_SEEN:
+        return False
+
+
 def catches(pid: int, signum: int) -> bool:
-    """Whether the process has a handler for the signal (``SigCgt`` of ``/proc/<pid>/status``)."""
+    """Whether the process has a handler for the signal."""
+    return _in_set(b"SigCgt:", pid, signum)
+
+
+def ignores(pid: int, signum: int) -> bool:
+    """Whether the process ignores the signal, as after ``nohup`` or in the background of a shell script."""
+    return _in_set(b"SigIgn:", pid, signum)
+
+
+def state(pid: int) -> tuple[str, int] | None:
+    """A process's state (``R``, ``S``, ``T``: stopped, ``Z``: zombie ...) and its start time in clock ticks since boot,
+    by which a pid that was given away again is told apart (proc(5), fields 3 and 22 of ``stat``); ``None`` when there
+    is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except _NOT_SEEN:
+        return None
+    return fields[0].decode(), int(fields[19])
+
+
+def start_time(pid: int) -> int:
+    """Start time of a living process in clock ticks since boot; 0 when it cannot be seen."""
+    found = state(pid)
+    return found[1] if found else 0
+
+
+def _in_set(label: bytes, pid: int, signum: int) -> bool:
+    """Whether a signal is in one of the sets of ``/proc/<pid>/status``."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             for line in file:
-                if line.startswith(b"SigCgt:"):
+                if line.startswith(label):
                     return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
     except _NOT_SEEN:
         return False

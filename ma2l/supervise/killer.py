@@ -12,7 +12,7 @@ _NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 _TO_GROUP = (signal.SIGSTOP, signal.SIGCONT)
 
 
-def signal_leader(pid: int, signum: int) -> list[int]:
+def signal_leader(pid: int, signum: int) -> dict[int, bool]:
     """Signal a worker that has not been reaped, so that its pid is certainly still its own.
 
     A notice (SIGUSR1, SIGUSR2) goes only to a worker that has a handler: in its first moments the default action would
@@ -21,15 +21,30 @@ def signal_leader(pid: int, signum: int) -> list[int]:
     dies at once and tells nobody.
 
     Returns:
-        What a shell was running and was signalled too: the heirs, which may outlive it.
+        What a shell was running and was signalled too: the heirs, which may outlive it. False marks those that may not
+        have heard it: between its fork and its exec a shell's child has the shell's handlers, which note the signal for
+        a shell that is about to vanish. To ask such a one twice does no harm: no program has handlers that early.
     """
     if signum in _TO_GROUP:
         _send_group(pid, signum)
     elif signum not in _NOTICES or processes.catches(pid, signum):
         running = processes.foremost(pid) if processes.is_shell(pid) else []  # before its trap starts further ones
         _send(pid, signum)
-        return running + [heir for child in running for heir in signal_leader(child, signum)]
-    return []
+        heirs: dict[int, bool] = {}
+        for child in running:
+            heirs[child] = not processes.only_forked(child)
+            heirs.update(signal_leader(child, signum))
+        return heirs
+    return {}
+
+
+def ask_again(pids: Iterable[int]) -> set[int]:
+    """SIGTERM to those that have become a program since they were asked first; returns those that have not."""
+    waiting = {pid for pid in pids if processes.only_forked(pid)}
+    for pid in pids:
+        if pid not in waiting:
+            _send(pid, signal.SIGTERM)
+    return waiting
 
 
 def signal_strays(signum: int, leaders: Iterable[int] = ()) -> None:

@@ -42,8 +42,11 @@ if TYPE_CHECKING:
         def reap(self) -> tuple[list[tuple[int, int]], bool]:
             """Ended children, and whether any child is left."""
 
-        def signal_leader(self, pid: int, signum: int) -> list[int]:
-            """Signal one worker; returns what a shell was running and was signalled too."""
+        def signal_leader(self, pid: int, signum: int) -> dict[int, bool]:
+            """Signal one worker; returns what a shell was running and was signalled too, and whether it heard it."""
+
+        def ask_again(self, pids: Iterable[int]) -> set[int]:
+            """SIGTERM to those that have become a program since; returns the others."""
 
         def children(self) -> list[int]:
             """Own and adopted children."""
@@ -53,6 +56,11 @@ if TYPE_CHECKING:
 
         def kill_everything(self, leaders: Iterable[int]) -> None:
             """SIGKILL to the whole tree."""
+
+
+_LOOKS = (0.01, 0.05, 0.2, 1.0, 5.0)
+"""Seconds after a stop signal at which we look for what a shell had only just forked then. A subshell stays a fork, and
+has heard it."""
 
 
 class Supervisor:
@@ -81,6 +89,8 @@ class Supervisor:
         self._on_phase = on_phase
         self._worker_of: dict[int, int] = {}
         self._heirs: set[int] = set()
+        self._unheard: set[int] = set()
+        self._looks: list[float] = []
         self.refusal: Ma2lError | None = None
         """Why a process could not be started."""
         self.pids: dict[int, int] = {}
@@ -111,11 +121,13 @@ class Supervisor:
         fds = self._companion.interests()
         if self._guard is not None:
             fds.append((self._guard, 0))  # a hang-up is reported unasked
-        deadlines = [d for d in (self._machine.deadline, self._companion.deadline) if d is not None]
+        deadlines = [d for d in (self._machine.deadline, self._companion.deadline, *self._looks[:1]) if d is not None]
         if not block:
             deadlines.append(self._effects.clock())
         wakeup = self._effects.wait(fds, min(deadlines, default=None))
         self._companion.service(wakeup.ready, self._effects.clock())
+        if self._looks and self._effects.clock() >= self._looks[0]:
+            self._look_again()
         events: list[Event] = []
         if self._guard in wakeup.ready:
             self._guard = None
@@ -151,3 +163,12 @@ class Supervisor:
                     heirs = self._effects.signal_leader(pid_of[worker], action.signum)
                     if action.signum == signal.SIGTERM:
                         self._heirs.update(heirs)
+                        self._unheard.update(pid for pid, heard in heirs.items() if not heard)
+            if self._unheard:
+                now = self._effects.clock()
+                self._looks = [now + seconds for seconds in _LOOKS]
+
+    def _look_again(self) -> None:
+        """Ask once more what had yet to become the program that it was forked for."""
+        self._unheard = self._effects.ask_again(self._unheard)
+        self._looks = self._looks[1:] if self._unheard else []

@@ -189,3 +189,51 @@ def test_a_descendant_of_another_user_does_not_save_the_others(monkeypatch: pyte
     monkeypatch.setattr(processes, "descendants", lambda _pid: [10, 11, 12])
     killer.kill_everything([11, 12])
     assert sent == [-11, -12, 10, 11, 12]
+
+
+def test_state_and_start_time_of_a_process() -> None:
+    pid = sleeping(b"a) R (b")
+    until_one_child(pid)
+    started = processes.start_time(pid)
+    assert 0 < processes.start_time(os.getpid()) <= started
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    assert processes.state(pid) == ("T", started)
+    end(pid)
+    assert processes.state(pid) is None
+    assert processes.start_time(pid) == 0
+
+
+def test_whether_a_process_ignores_a_signal(in_child: InChild) -> None:
+    def look() -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        assert processes.ignores(os.getpid(), signal.SIGUSR1)
+        assert not processes.ignores(os.getpid(), signal.SIGUSR2)
+
+    in_child(look)
+
+
+def test_a_child_hears_a_stop_again_once_it_has_become_its_program() -> None:
+    """Before its exec it has this process's handler, as a shell's child has the shell's."""
+    reader, writer = os.pipe()
+    go, going = os.pipe()
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.write(writer, b"+")
+            os.read(go, 1)
+            os.execv("/bin/sleep", ["sleep", "1000"])
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.read(reader, 1)
+    assert killer.ask_again({pid}) == {pid}
+    os.kill(pid, signal.SIGTERM)  # lost: the handler belongs to a program that is about to vanish
+    os.write(going, b"+")
+    while processes.only_forked(pid):
+        os.sched_yield()
+    assert killer.ask_again({pid}) == set()
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTERM
+    for fd in (reader, writer, go, going):
+        os.close(fd)

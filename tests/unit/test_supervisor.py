@@ -34,6 +34,8 @@ class World:
     refuse: int = -1
     strays: int = 0
     heirs: tuple[int, ...] = ()
+    deaf_until: float = 0.0
+    """Until then the heirs are no program yet."""
     now: float = 0.0
     alive: set[int] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
@@ -68,9 +70,15 @@ class World:
         self.alive -= {pid for pid, _ in ended}
         return ended, bool(self.alive or self.strays)
 
-    def signal_leader(self, pid: int, signum: int) -> list[int]:
+    def signal_leader(self, pid: int, signum: int) -> dict[int, bool]:
         self.done.append(f"{signal.Signals(signum).name} {pid - 1000}")
-        return list(self.heirs)
+        return dict.fromkeys(self.heirs, self.now >= self.deaf_until)
+
+    def ask_again(self, pids: Iterable[int]) -> set[int]:
+        if self.now < self.deaf_until:
+            return set(pids)
+        self.done.append(f"SIGTERM heirs {sorted(pids)}")
+        return set()
 
     def children(self) -> list[int]:
         return [*self.alive, *(pid for pid in self.heirs if self.strays)]  # adopted once the shell has died
@@ -98,10 +106,10 @@ class Silent:
 
 
 def play(
-    workers: int, *steps: Step, refuse: int = -1, strays: int = 0, heirs: tuple[int, ...] = ()
+    workers: int, *steps: Step, refuse: int = -1, strays: int = 0, heirs: tuple[int, ...] = (), deaf_until: float = 0.0
 ) -> tuple[Machine, World, list[Phase]]:
     """Run a supervisor over the steps and return what it did."""
-    world = World(deque(steps), refuse, strays, heirs)
+    world = World(deque(steps), refuse, strays, heirs, deaf_until)
     machine = Machine([False] * workers, grace=10.0)
     phases: list[Phase] = []
     Supervisor(machine, world, GUARD, Silent(), phases.append).run()
@@ -162,3 +170,15 @@ def test_refused_spawn_stops_the_started() -> None:
     machine, world, _ = play(3, Step(0.2, ended=((0, -15), (1, -15))), refuse=2)
     assert world.done[:4] == ["spawn 0", "spawn 1", "SIGTERM 0", "SIGTERM 1"]
     assert machine.exit_code == 127
+
+
+def test_what_a_shell_had_only_just_forked_is_asked_again_once_it_is_a_program() -> None:
+    asked = Step(1.0, signals=(signal.SIGTERM,))
+    _, world, _ = play(1, asked, heirs=(2000,), deaf_until=1.03)
+    assert world.done == ["spawn 0", "SIGTERM 0", "SIGTERM heirs [2000]", "kill"]
+
+
+def test_a_subshell_which_never_becomes_a_program_is_not_looked_at_for_ever() -> None:
+    asked = Step(1.0, signals=(signal.SIGTERM,))
+    _, world, _ = play(1, asked, heirs=(2000,), deaf_until=1e9)
+    assert (world.done, world.now) == (["spawn 0", "SIGTERM 0", "kill"], 11.0)
