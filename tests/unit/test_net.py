@@ -1,10 +1,11 @@
-"""Asking for a name's address without being stuck in the resolver."""
+"""Asking for a name's address without being stuck in the resolver, and whose an address is."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -71,3 +72,59 @@ def test_a_thread_that_the_system_refuses_is_an_error_of_the_system(
         assert len(os.listdir("/proc/self/fd")) == len(before) + 2, "only the waiter's own pipe"
 
     in_child(body)
+
+
+FOREIGN = "203.0.113.1"
+"""Of a network that is for documentation only; nothing is sent to it."""
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1", True), ("::1", True), ("fe80::1", True), ("fe80::1%eth0", True), ("localhost", False), ("", False)],
+)
+def test_an_address_is_no_name(text: str, address: bool) -> None:
+    assert net.is_address(text) is address
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("0:0::1", "::1"),
+        ("2001:DB8:0:0::01", "2001:db8::1"),
+        ("fe80:0::1%no-such", "fe80::1%no-such"),
+    ],
+)
+def test_an_address_as_programs_write_it(text: str, canonical: str) -> None:
+    assert net.canonical(text) == canonical
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.2", True),
+        (FOREIGN, False),
+        ("2001:db8::1", False),
+        ("fe80::bad:1", False),
+        ("fe80::1%no-such", False),
+    ],
+)
+def test_whether_an_address_is_ours(address: str, local: bool) -> None:
+    assert net.is_local(address) is local
+
+
+def test_the_own_address_towards_another() -> None:
+    assert net.source_address("127.0.0.1") == "127.0.0.1"
+    assert net.source_address("127.0.0.9") == "127.0.0.1"
+    assert net.source_address("fe80::1%no-such") == ""
+
+
+def test_a_port_that_somebody_listens_on_and_one_that_was_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert net.why_not_bound("127.0.0.1", port) == os.strerror(errno.EADDRINUSE)
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
+            pass  # the server's side closes first and lingers in TIME_WAIT
+    assert net.why_not_bound("127.0.0.1", port) == ""
+    assert net.why_not_bound(FOREIGN, port) == os.strerror(errno.EADDRNOTAVAIL)
