@@ -1,7 +1,8 @@
 """Start one process in its own session, with its output going straight to a file.
 
 ``posix_spawn`` is used because it does not copy the launcher's page tables: its time does not grow with the launcher.
-It has no attribute for working directory or CPU affinity; both are set on this thread around the call and inherited.
+It has no attribute for working directory, CPU affinity or memory policy; they are set on this thread around the call
+and inherited.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def spawn(
     mask: frozenset[int],
     cwd: str | None = None,
     cpus: Sequence[int] = (),
+    memory: Sequence[int] = (),
 ) -> int:
     """Start ``program`` as the leader of a new session and return its pid.
 
@@ -39,10 +41,11 @@ def spawn(
         mask: signals blocked in the new process.
         cwd: working directory, or ``None`` for this process's.
         cpus: CPUs to run on from the first instruction; empty inherits.
+        memory: NUMA nodes that all of its memory must come from; empty inherits.
 
     Raises:
         OSError: the program could not be executed (ENOENT, EACCES, ENOEXEC, E2BIG, ...) or the system refused a
-            process (EAGAIN, ENOMEM).
+            process (EAGAIN, ENOMEM), the CPUs (EINVAL) or the memory (as ``ma2l.linux.mempolicy``).
     """
     wanted = [(0, stdin), (1, output), (2, output)]
     redirections = [(fd, target) for target, fd in wanted if fd is not None]
@@ -54,6 +57,11 @@ def spawn(
             os.chdir(cwd)
         if cpus:
             os.sched_setaffinity(0, cpus)
+        if memory:
+            from ma2l.linux.mempolicy import StrictMemory
+
+            with StrictMemory(memory):
+                return _spawn(program, argv, env, redirections, mask)
         return _spawn(program, argv, env, redirections, mask)
     finally:
         if allowed is not None:
