@@ -1,0 +1,77 @@
+"""``ma2l stop [RUN]``: stop a run of this node, detached or not, and wait for its end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+
+from ma2l import log, runs, site
+from ma2l.cli import show
+from ma2l.errors import UsageError
+
+USAGE = """\
+usage: ma2l stop [--now] [RUN]    stop a run on this node, and wait until nothing of it is left
+
+RUN is the run's id, the beginning of it, or its log directory; it may be left out if only one run is alive.
+Workers get SIGTERM and the run's grace; with --now they are killed.
+"""
+
+
+def stop_run(words: Sequence[str]) -> int:
+    """Parse, stop, return the exit code.
+
+    Raises:
+        UsageError: there is no such run, or more than one.
+        ConfigError: it runs in another container.
+    """
+    if "--help" in words or "-h" in words:
+        show(USAGE)
+        return 0
+    now, word = _parse(words)
+    alive, ended = runs.find(os.environ)
+    gone = runs.match(ended, word) if word is not None else []
+    for path, run in ended.items():
+        log.info(f"run {run.run_id} was killed and has ended; its logs are in {run.log_dir}")
+        site.remove_run_dir(path)
+    chosen = _choose(alive, word, bool(gone))
+    if chosen is None:
+        return 0
+    run = alive[chosen]
+    patience = "" if now else f"; `ma2l stop --now {run.run_id}` kills"
+    log.info(f"stopping run {run.run_id} (pid {run.pid}); waiting until nothing of it is left{patience}")
+    log.finish()
+    runs.stop(chosen, run, now)
+    log.info(f"run {run.run_id} has ended; its logs are in {run.log_dir}")
+    return 0
+
+
+def _parse(words: Sequence[str]) -> tuple[bool, str | None]:
+    unknown = [word for word in words if word.startswith("-") and word != "--now"]
+    if unknown:
+        raise UsageError(f"use the option {unknown[0]}", "ma2l stop has only --now", "see ma2l stop --help")
+    named = [word for word in words if not word.startswith("-")]
+    if len(named) > 1:
+        raise UsageError("stop several runs at once", f"{len(named)} were named", "name one")
+    return "--now" in words, named[0] if named else None
+
+
+def _choose(alive: Mapping[str, runs.Run], word: str | None, gone: bool) -> str | None:
+    """The directory of the run that is meant, ``None`` when it has ended already."""
+    found = runs.outermost(alive) if word is None else runs.match(alive, word)
+    if len(found) == 1:
+        return found[0]
+    if not found and gone:
+        return None
+    attempt = "stop a run" if word is None else f"stop the run {word}"
+    if not alive:
+        where = f"they are looked for in {', '.join(dict.fromkeys(site.run_dir_places(os.environ)))}"
+        raise UsageError(attempt, "no run of yours is alive on this node", where)
+    lines = [_line(run) for path, run in alive.items() if not found or path in found]
+    log.console().write("".join(lines).encode(errors="backslashreplace"))
+    why = "there are several" if found else "there is none of that name"
+    raise UsageError(attempt, why, "name one of those above")
+
+
+def _line(run: runs.Run) -> str:
+    return f"{run.run_id}  {shlex.join(run.command)}  (logs in {run.log_dir})\n"
