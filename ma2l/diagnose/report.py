@@ -23,9 +23,10 @@ def verdict(outcome: Outcome) -> str:
         return ""
     others = sum(1 for process in outcome.processes if process.pid is not None) - 1
     stopped = f"; {others} other{'s' if others > 1 else ''} stopped" if others else ""
+    node = f", node {outcome.node_rank}" if outcome.node_rank >= 0 else ""
     return (
         f"{first.name} failed first: {manner(first.returncode)} after {first.seconds:.1f} s"
-        f" (pid {first.pid}, node {outcome.node_rank}){stopped}; exit code {outcome.exit_code}"
+        f" (pid {first.pid}{node}){stopped}; exit code {outcome.exit_code}"
     )
 
 
@@ -40,14 +41,21 @@ def last_lines(process: ProcessEnd) -> bytes:
     return b"".join((f"--- last lines of {process.log}\n".encode(), *(line + b"\n" for line in lines), b"---\n"))
 
 
-def hints(process: ProcessEnd) -> list[str]:
-    """What the end of its log is known to mean, and what to do."""
+def hints(process: ProcessEnd, scheduler_log: str | None = None) -> list[str]:
+    """What the end of its log is known to mean, and what to do.
+
+    Args:
+        scheduler_log: log of the dynamic cluster's scheduler, where it runs on this node.
+    """
     import yaml
+
+    from ma2l.diagnose.formation import shortfall
 
     log = last_bytes(process)
     with open(os.path.join(os.path.dirname(__file__), "signatures.yaml"), encoding="utf-8") as file:
         signatures = yaml.safe_load(file)
-    return [f"{s['meaning']}; {s['do']}" for s in signatures if all(part.encode() in log for part in s["contains"])]
+    known = [s for s in signatures if all(part.encode() in log for part in s["contains"])]
+    return [(s.get("scheduler") and shortfall(scheduler_log)) or f"{s['meaning']}; {s['do']}" for s in known]
 
 
 def last_bytes(process: ProcessEnd) -> bytes:

@@ -1,0 +1,57 @@
+"""Reading files of options: the configuration, and profiles. Only where there is such a file, because YAML is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import yaml
+
+from ma2l.errors import ConfigError
+from ma2l.settings import nearest
+
+
+def read(path: str, what: str, allowed: Collection[str], aliases: Mapping[str, str]) -> dict[str, object]:
+    """Read a YAML file of options; nested keys are not a thing here.
+
+    Values are read as the text they are written as (the base of the safe loader), and so mean the same as on the
+    command line: YAML's own ideas would make 8 of ``mock: 0x8``, a date of ``log_dir: 2024-01-01``.
+
+    Args:
+        what: ``configuration`` or ``profile``, for messages.
+        allowed: names of options.
+        aliases: other names that are taken for these.
+
+    Returns:
+        The values that are not empty, by the names allowed.
+
+    Raises:
+        ConfigError: it cannot be read, has another form, or a key that is not allowed.
+    """
+    attempt = f"read the {what} {path}"
+    known: dict[str, object] = {}
+    for key, value in _mapping(path, attempt).items():
+        name = str(key).replace("-", "_")
+        name = aliases.get(name, name)
+        if name not in allowed:
+            near = nearest(name, (*sorted(allowed), *aliases))
+            hint = f"did you mean {near}? " if near else ""
+            raise ConfigError(attempt, f"there is no option {key!r}", f"{hint}allowed are {', '.join(sorted(allowed))}")
+        if value not in ("", "~", "null"):
+            known[name] = value
+    return known
+
+
+def _mapping(path: str, attempt: str) -> Mapping[object, object]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, yaml.BaseLoader)
+    except OSError as error:
+        raise ConfigError(attempt, str(error.strerror), "check the path and its permissions") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(attempt, " ".join(str(error).split()), "write `option: value` lines") from None
+    if content in (None, ""):
+        return {}
+    if not isinstance(content, dict):
+        form = "a list" if isinstance(content, list) else "a single value"
+        raise ConfigError(attempt, f"it holds {form}", "write `option: value` lines")
+    return content
