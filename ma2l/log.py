@@ -30,6 +30,24 @@ def console() -> Sink:
     return _console
 
 
+def use_console(fd: int) -> None:
+    """Say everything on this descriptor instead of standard error, which is let go; takes the descriptor over."""
+    global _console
+    said_on = console()
+    if said_on.fd != 2:
+        os.close(said_on.fd)
+    _console = Sink(fd)
+    _console.terminal = said_on.terminal
+    if _console.fd != fd:
+        os.close(fd)
+
+
+def quote(lines: bytes) -> None:
+    """Show what somebody else wrote, as it is."""
+    console().write(lines)
+    _write_file(lines)
+
+
 def detail(message: str) -> None:
     """Note something for the log file only."""
     _log("DEBUG", message)
@@ -98,15 +116,16 @@ def _deliver(level: str, at: float, text: str) -> None:
     if level != "DEBUG":
         line = f"{colour}ma2l: {sign}{text}{plain if colour else ''}\n"
         console().write(line.encode(errors="backslashreplace"))
-    _write_file(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))} {level} {text}\n")
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))} {level} {text}\n"
+    _write_file(line.encode(errors="backslashreplace"))
 
 
-def _write_file(line: str) -> None:
+def _write_file(line: bytes) -> None:
     global _file
     if _file is None:
         return
     try:
-        os.write(_file, line.encode(errors="backslashreplace"))
+        os.write(_file, line)
     except OSError as problem:
         os.close(_file)
         _file = None

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ma2l import log, site
-from ma2l.become import become
+from ma2l.errors import UsageError
 from ma2l.execution import Execution, Prepared
+from ma2l.linux import processes
 from ma2l.linux.wait import Waiter
 from ma2l.logs.names import Names
 from ma2l.mock.decide import decide
@@ -37,11 +38,13 @@ class Order:
     environ: Mapping[str, str]
 
 
-def launch(order: Order, planner: Planner | None = None) -> int:
+def launch(order: Order, planner: Planner | None = None, detached: bool = False) -> int:
     """Run the command on every device of this node; returns ma2l's exit code.
 
     Args:
         planner: does everything up to the plan; ``None`` is ``prepare``, which asks the platform who takes part.
+        detached: leave the run to itself, and this process with 0, once every worker runs; where that is not possible
+            the run stays joined, and says why.
 
     Raises:
         Ma2lError: it cannot be done.
@@ -49,20 +52,75 @@ def launch(order: Order, planner: Planner | None = None) -> int:
     """
     already = rank.already(order.environ)
     if already:
-        if order.flags:
-            log.warning(f"options have no effect: this is one rank of {already.launcher}, and CMD takes ma2l's place")
-            log.finish()
-        environ = {**order.environ, **already.env}
-        become(order.command, {os.fsencode(name): os.fsencode(value) for name, value in environ.items()})
+        from ma2l import one_rank
+
+        planner = one_rank.take_place(order, already)
+    foreground = _detach(order.environ) if detached and not already else None
+    if foreground is not None:
+        order = replace(order, settings=replace(order.settings, console_ranks="none"))  # nobody is there to read
     run_id = site.new_run_id()
     run_dir = site.make_run_dir(run_id, order.environ)
-    guard_fd = guard.start(lambda: site.remove_run_dir(run_dir))
+    locked = site.hold_run_dir(run_dir)
+    pid, started = os.getpid(), processes.start_time(os.getpid())
+    guard_fd = guard.start(lambda: site.remove_run_dir(run_dir), _teller(foreground, run_dir))
     waiter = Waiter()
+
+    def on_running() -> None:
+        found = locked and _enter(order, prepared, run_dir, pid, started, foreground is not None)
+        if foreground is not None:
+            from ma2l.supervise import detach
+
+            stop = detach.stop_command(run_id, run_dir) if found else f"kill {pid}"
+            detach.hand_over(foreground, prepared.plan, stop)
+
     try:
         prepared = (planner or prepare)(order, run_id, run_dir, waiter, guard_fd)
-        return Execution(prepared, order.settings, waiter, guard_fd).run()
+        code = Execution(prepared, order.settings, waiter, guard_fd, on_running).run()
+        if prepared.at_end:
+            prepared.at_end(code)
+        return code
     finally:
         site.remove_run_dir(run_dir)
+
+
+def _detach(environ: Mapping[str, str]) -> int | None:
+    """Leave the foreground process; returns the link to it, or ``None`` where the run has to stay joined."""
+    from ma2l.supervise import detach
+
+    because = detach.why_not(environ, os.getpid())
+    if because:
+        log.info(f"the run stays joined (--join=True): {because}")
+        return None
+    return detach.start()
+
+
+def _teller(foreground: int | None, run_dir: str) -> Callable[[str], None] | None:
+    """What the guard of a detached run says goes elsewhere than to standard error."""
+    if foreground is None:
+        return None
+    from functools import partial
+
+    from ma2l.supervise import detach
+
+    return partial(detach.tell, run_dir)
+
+
+def _enter(order: Order, prepared: Prepared, run_dir: str, pid: int, started: int, detached: bool) -> bool:
+    """Let ``ma2l stop`` find this run; returns whether it can."""
+    from ma2l import runs
+    from ma2l.secrets import mask_argv
+
+    run = runs.Run(
+        run_id=prepared.plan.run_id,
+        pid=pid,
+        started=started,
+        namespace=runs.pid_namespace(),
+        log_dir=prepared.plan.log_dir,
+        launcher_log=prepared.names.launcher(),
+        command=mask_argv(order.command),
+        detached=detached,
+    )
+    return runs.enter(run_dir, run)
 
 
 def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: int | None) -> Prepared:
@@ -90,6 +148,12 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
         environ = applied(job.nodes[0].environ, environ)
     program = find_program(command[0], environ.get("PATH", os.defpath))
     facts = {"program": program, "run_id": run_id, "run_dir": run_dir}
+    if settings.mode == "mpirun":
+        from ma2l import mpirun
+
+        return mpirun.prepare(settings, environ, command, facts, waiter, guard_fd)
+    if settings.host or settings.hostfile:
+        raise UsageError("use -H or --hostfile", f"the mode {settings.mode} starts no other host", "add --mode mpirun")
     if mindcluster.is_scheduler_pod(environ):
         here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="")
         return Prepared(

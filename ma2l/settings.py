@@ -1,13 +1,14 @@
 """Every option, declared once: flag, ``MA2L_*`` variable, YAML key, type, default and help.
 
-A value comes from the first of flag, variable, file and default that has one. Option names treat ``-`` and ``_`` alike,
-are never abbreviated, and end at the command: the first word that is not an option, or everything after ``--``.
+A value comes from the first of flag, variable, file, profile and default that has one. Option names treat ``-`` and
+``_`` alike, are never abbreviated, and end at the command: the first word that is not an option, or everything after
+``--``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from ma2l.errors import ConfigError, Ma2lError, UsageError
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "ma2l.yaml"
 
-MODES = ("auto", "ranktable", "torch", "dynamic-cluster")
+MODES = ("auto", "ranktable", "torch", "dynamic-cluster", "mpirun")
 PLATFORMS = ("modelarts", "volcano", "ascendjob", "bare")
 SOCS = ("910", "910b", "a3")
+BINDS = ("none", "cores", "numa")
 
 
 def _option(
@@ -46,6 +48,7 @@ class Settings:
 
     mode: str = _option("auto", "how ranks find each other", "MODE", choices=MODES)
     per_node: bool = _option(False, "run CMD once per node instead of once per device")
+    shim_msrun: bool = _option(False, "run CMD once per node; what it calls msrun is `ma2l msrun`")
     nnodes: int | None = _option(None, "number of nodes", "N", least=1, most=2**20)
     node_rank: int | None = _option(None, "rank of this node", "N", least=0, most=2**20)
     nproc_per_node: int | None = _option(None, "ranks on this node", "N", least=1, most=4096)
@@ -55,7 +58,24 @@ class Settings:
         None, "longest wait for a dynamic cluster (default: MS_TOPO_TIMEOUT, else 600)", "S", least=1, most=10**9
     )
     chdir: str | None = _option(None, "directory for each rank; {rank} and {local_rank} are replaced", "DIR")
+    bind: str = _option(
+        "none", "CPUs of each rank: cores of its own, or its NPU's NUMA node, from the start", "HOW", choices=BINDS
+    )
     stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
+
+    host: str | None = _option(None, "hosts and their ranks, for --mode mpirun; also -H", "a:8,b:8", group="OpenMPI")
+    hostfile: str | None = _option(None, "the same in a file of `HOST slots=N` lines", "FILE", group="OpenMPI")
+    mpi_args: str | None = _option(None, "further options for mpirun, quoted as for a shell", "TEXT", group="OpenMPI")
+    keep_going: bool = _option(
+        False, "let the other ranks of an mpirun go on when one fails; the exit code tells all the same",
+        group="OpenMPI",
+    )  # fmt: skip
+    ssh_key_file: str | None = _option(
+        None, "private key that all nodes have, for an mpirun over several nodes", "FILE", group="OpenMPI"
+    )
+    ssh_port: int = _option(
+        22022, "port on which the other nodes let node 0 in", "PORT", least=1, most=65535, group="OpenMPI"
+    )
 
     rank_table_file: str | None = _option(
         None, "rank table to use instead of the platform's", "FILE", group="Rank table"
@@ -80,6 +100,9 @@ class Settings:
         0.0, "time until the mock rank table is complete", "S", least=0, most=10**6, group="Mock-Ascend"
     )
 
+    profile: str | None = _option(
+        None, "defaults of that name, such as mindspeed, or the path of a YAML file with them", "NAME", group="General"
+    )
     config: str | None = _option(
         None, f"YAML file with these options (default: ./{DEFAULT_FILE})", "FILE", group="General"
     )
@@ -89,6 +112,10 @@ FIELDS: dict[str, Field[Any]] = {option.name: option for option in fields(Settin
 
 ALIASES = {"local_worker_num": "nproc_per_node", "cluster_time_out": "cluster_timeout"}
 """Names of msrun that differ from ours; torchrun's (nproc_per_node, nnodes, node_rank, ...) do not."""
+
+
+SHORT = {"-H": "--host"}
+"""Mpirun's own."""
 
 
 def split(words: Sequence[str], verb_options: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -127,7 +154,7 @@ def split(words: Sequence[str], verb_options: Sequence[str] = ()) -> tuple[dict[
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """Merge flags, variables, file and defaults.
+    """Merge flags, variables, file, profile and defaults.
 
     Args:
         flags: options from ``split``.
@@ -154,35 +181,49 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings
             origins[name] = variable
     path = values.get("config") or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     if path:
-        for name, raw in _read_file(path).items():
-            if name not in values:
-                values[name] = _parse(name, raw, f"{path}: {name}", ConfigError)
-                origins[name] = path
+        from ma2l.settings_file import read
+
+        _add(read(path, "configuration", FIELDS.keys() - {"config"}, ALIASES), path, values, origins)
         origins["config"] = path
+    if "profile" in values:
+        from ma2l import profiles
+
+        values["profile"] = profiles.find(values["profile"])
+        _add(profiles.options(values["profile"]), values["profile"], values, origins)
     return Settings(**values), origins
+
+
+def _add(more: Mapping[str, object], path: str, values: dict[str, Any], origins: dict[str, str]) -> None:
+    """Take what a file says of options that nothing stronger has set."""
+    for name, raw in more.items():
+        if name not in values:
+            values[name] = _parse(name, raw, f"{path}: {name}", ConfigError)
+            origins[name] = path
 
 
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Lines about variables that look like one of ours with a typing error; they would be ignored silently."""
     known = [f"MA2L_{name.upper()}" for name in FIELDS]
     unknown = [name for name in environ if name.startswith("MA2L_") and name not in known]
-    pairs = [(name, _nearest(name, known, 0.85)) for name in unknown]
+    pairs = [(name, nearest(name, known, 0.85)) for name in unknown]
     return [f"{name} is no variable of ma2l; did you mean {near}?" for name, near in pairs if near]
 
 
 def _known(text: str, verb_options: Sequence[str]) -> str:
+    text = SHORT.get(text, text)
     name = text[2:].replace("-", "_")
     if text.startswith("--") and (name in FIELDS or name in ALIASES):
         return ALIASES.get(name, name)
-    near = _nearest(name if text.startswith("--") else text[1:], (*FIELDS, *ALIASES, *verb_options))
+    near = nearest(name if text.startswith("--") else text[1:], (*FIELDS, *ALIASES, *verb_options))
     hint = f"did you mean --{near.replace('_', '-')}? " if near else ""
     raise UsageError(f"use the option {text}", "ma2l has none of that name", f"{hint}see ma2l --help")
 
 
-def _nearest(name: str, names: Sequence[str], cutoff: float = 0.6) -> str:
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """What somebody who mistyped may have meant; empty when nothing is close."""
     import difflib  # only where somebody mistyped
 
-    return "".join(difflib.get_close_matches(name, names, 1, cutoff))
+    return "".join(difflib.get_close_matches(name, list(names), 1, cutoff))
 
 
 def _kind(name: str) -> str:
@@ -205,7 +246,7 @@ def _parse(name: str, raw: object, where: str, mistake: type[Ma2lError]) -> Any:
     if kind in ("int", "float"):
         return _number(raw, kind, meta["least"], meta["most"], where, mistake)
     if meta["choices"] and raw not in meta["choices"]:
-        near = _nearest(raw, meta["choices"])
+        near = nearest(raw, meta["choices"])
         hint = f"did you mean {near}? " if near else ""
         raise mistake(f"use {where} = {raw!r}", "no such value", f"{hint}choose one of {', '.join(meta['choices'])}")
     if not raw:
@@ -242,38 +283,3 @@ def _plain(kind: type[int] | type[float], text: str) -> int | float:
     if "_" in text or not text.isascii():
         raise ValueError(text)
     return kind(text)
-
-
-def _read_file(path: str) -> dict[str, object]:
-    """Read a YAML file of options; nested keys are not a thing here.
-
-    Values are read as the text they are written as (the base of the safe loader), and so mean the same as on the
-    command line: YAML's own ideas would make 8 of ``mock: 0x8``, a date of ``log_dir: 2024-01-01``.
-    """
-    import yaml  # only when there is a file
-
-    attempt = f"read the configuration {path}"
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, yaml.BaseLoader)
-    except OSError as error:
-        raise ConfigError(attempt, str(error.strerror), "check the path and its permissions") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(attempt, " ".join(str(error).split()), "write `option: value` lines") from None
-    if content in (None, ""):
-        return {}
-    if not isinstance(content, dict):
-        form = "a list" if isinstance(content, list) else "a single value"
-        raise ConfigError(attempt, f"it holds {form}", "write `option: value` lines")
-    allowed = sorted(set(FIELDS) - {"config"})
-    known: dict[str, object] = {}
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        name = ALIASES.get(name, name)
-        if name not in allowed:
-            near = _nearest(name, (*allowed, *ALIASES))
-            hint = f"did you mean {near}? " if near else ""
-            raise ConfigError(attempt, f"there is no option {key!r}", f"{hint}allowed are {', '.join(allowed)}")
-        if value not in ("", "~", "null"):
-            known[name] = value
-    return known

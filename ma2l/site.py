@@ -15,6 +15,10 @@ from ma2l.plan.spec import Site
 from ma2l.platforms.base import Platform
 from ma2l.settings import Settings
 
+TYPE_CHECKING = False  # what binding needs is not imported where nothing is bound
+if TYPE_CHECKING:
+    from ma2l.plan.binding import Processors
+
 NAME_TIMEOUT = 300.0
 """Seconds for the name of node 0 to appear in DNS: the pods of a job start minutes apart."""
 _LOOK_AGAIN = 1.0
@@ -51,7 +55,21 @@ def gather(
         cpus=len(os.sched_getaffinity(0)),
         ports=(first, second),
         master_ip=master_ip,
+        processors=processors(environ) if settings.bind != "none" else None,
     )
+
+
+def processors(environ: Mapping[str, str]) -> Processors:
+    """Where CPUs and NPUs are; runs npu-smi, which takes its time.
+
+    Args:
+        environ: environment for npu-smi.
+    """
+    from ma2l.ascend import topo
+    from ma2l.linux import numa
+    from ma2l.plan.binding import Processors
+
+    return Processors(numa.by_core(os.sched_getaffinity(0)), numa.nodes(), topo.find(environ))
 
 
 def default_log_dir(run_id: str) -> str:
@@ -70,15 +88,40 @@ def make_run_dir(run_id: str, environ: Mapping[str, str]) -> str:
         SystemRefused: no place for temporary files is writable.
     """
     problem = ""
-    for base in (environ.get("TMPDIR"), "/tmp", "/dev/shm"):
-        if base:
-            path = f"{os.path.abspath(base)}/ma2l-{os.getuid()}-{run_id}"
-            try:
-                os.mkdir(path, 0o700)
-                return path
-            except OSError as error:
-                problem = f"{path}: {error.strerror}"
+    for base in run_dir_places(environ):
+        path = f"{base}/{run_dir_prefix()}{run_id}"
+        try:
+            os.mkdir(path, 0o700)
+            return path
+        except OSError as error:
+            problem = f"{path}: {error.strerror}"
     raise SystemRefused("make a directory for this run", problem, "set TMPDIR to a writable directory on this node")
+
+
+def run_dir_places(environ: Mapping[str, str]) -> list[str]:
+    """Where directories of runs are made, the preferred one first."""
+    return [os.path.abspath(base) for base in (environ.get("TMPDIR"), "/tmp", "/dev/shm") if base]
+
+
+def run_dir_prefix() -> str:
+    """How the names of this user's begin."""
+    return f"ma2l-{os.getuid()}-"
+
+
+def hold_run_dir(path: str) -> bool:
+    """Lock the directory of a run until this process and those it forks have ended, for ``ma2l.runs``.
+
+    Returns:
+        False where the file system has no locks (a shared one); then ``ma2l stop`` cannot find the run.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        log.detail(f"{path} cannot be locked: {error.strerror}")
+        return False
+    return True
 
 
 def remove_run_dir(path: str) -> None:
@@ -91,6 +134,33 @@ def remove_run_dir(path: str) -> None:
         os.rmdir(path)
     except OSError as error:
         log.detail(f"cannot remove {path}: {error.strerror}")
+
+
+def write_program(content: bytes, path: str) -> None:
+    """Write an executable file in a directory of its own below the run's, where nobody else can be writing.
+
+    Raises:
+        SystemRefused: the file system refused.
+    """
+    try:
+        os.mkdir(os.path.dirname(path), 0o700)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise SystemRefused(f"write the program {path}", str(error.strerror)) from None
+
+
+def write_text(content: bytes, path: str) -> None:
+    """Write a file for a tool into the run's own directory.
+
+    Raises:
+        SystemRefused: the file system refused.
+    """
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise SystemRefused(f"write {path}", str(error.strerror)) from None
 
 
 def address_of(name: str, waiter: Waiter) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from ma2l import log
 from ma2l.errors import Ma2lError, Stopped, SystemRefused, UsageError
 
-VERBS = ("plan", "help", "version")
+VERBS = ("plan", "msrun", "stop", "help", "version")
 RESERVED = (
-    *("doctor", "ranktable", "msrun", "stop", "status", "logs", "stacks", "explain", "results", "record", "upload"),
+    *("doctor", "ranktable", "status", "logs", "stacks", "explain", "results", "record", "upload"),
     *("collect", "config", "report", "job", "manifest"),
 )
-"""First words that later versions will use; ``ma2l -- stop`` runs a program of that name."""
+"""First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -63,6 +63,14 @@ def _dispatch(words: Sequence[str]) -> int:
         from ma2l.cli.plan import show_plan
 
         return show_plan(words[1:])
+    if first == "msrun":
+        from ma2l.cli.msrun import msrun
+
+        return msrun(words[1:])
+    if first == "stop":
+        from ma2l.cli.stop import stop_run
+
+        return stop_run(words[1:])
     from ma2l.cli.run import run_command
 
     return run_command(words)

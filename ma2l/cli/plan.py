@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ma2l.cli import show
 from ma2l.cli.help import print_help
 from ma2l.errors import UsageError
 from ma2l.settings import load, split
+
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    from ma2l.plan.spec import EnvDiff
 
 FORMATS = ("table", "json")
 
@@ -27,19 +31,26 @@ def show_plan(words: Sequence[str]) -> int:
     from ma2l.platforms import rank
 
     already = rank.already(os.environ)
-    if already:
-        show(_one_rank(already.launcher, already.env, form))
-        return 0
     from ma2l import run, site
     from ma2l.linux.wait import Waiter
     from ma2l.plan.show import as_json, as_table
 
+    order = run.Order(settings, flags, command, dict(os.environ))
+    prepare = run.prepare
+    if already:
+        from functools import partial
+
+        from ma2l import one_rank
+
+        if not one_rank.keeps_scheduler(order, already):
+            show(_one_rank(already.launcher, one_rank.environment(order, already, Waiter()), form))
+            return 0
+        prepare = partial(one_rank.prepare, already)
     run_id = site.new_run_id()
     run_dir = site.make_run_dir(run_id, os.environ)
     try:
-        order = run.Order(settings, flags, command, dict(os.environ))
         waiter = Waiter()
-        plan = run.prepare(order, run_id, run_dir, waiter, None).plan
+        plan = prepare(order, run_id, run_dir, waiter, None).plan
     finally:
         site.remove_run_dir(run_dir)
     waiter.release()
@@ -47,11 +58,13 @@ def show_plan(words: Sequence[str]) -> int:
     return 0
 
 
-def _one_rank(launcher: str, env: Mapping[str, str], form: str) -> str:
+def _one_rank(launcher: str, env: EnvDiff, form: str) -> str:
     """The plan of a process that is one rank already: CMD takes its place."""
     if form == "json":
         import json
 
         return json.dumps({"mode": "one rank", "launcher": launcher, "env": dict(env)}, indent=1) + "\n"
-    added = "".join(f"  {name}={value}\n" for name, value in sorted(env.items()))
-    return f"topology   already one rank, started by {launcher}: CMD takes ma2l's place\n{added}"
+    from ma2l.plan.show import variables
+
+    lines = (f"topology   already one rank, started by {launcher}: CMD takes ma2l's place", *variables(env))
+    return "\n".join(lines) + "\n"

@@ -22,6 +22,8 @@ def run_command(words: Sequence[str]) -> int:
     settings, origins = load(flags, os.environ)
     if settings.config or "config" in origins:
         log.info(f"options from {origins['config']}")
+    if settings.profile:
+        log.info(f"defaults from the profile {settings.profile}")
     for line in misspelt(os.environ):
         log.warning(line)
     from ma2l.run import Order, launch

@@ -26,7 +26,7 @@ class Names:
     job_id: str = ""
     attempt: int = 1
 
-    def rank(self, rank: int, logical_id: int) -> str:
+    def rank(self, rank: int | str, logical_id: int | str) -> str:
         """Output of one rank."""
         if self.job_id:
             return self._path(f"{self.job_id}-proc-rank-{rank}-device-{logical_id}", "txt")

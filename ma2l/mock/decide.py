@@ -26,6 +26,8 @@ def decide(settings: Settings, environ: Environ) -> tuple[Shape | None, str]:
                 f"be node {settings.node_rank} of a mock job", "all of its nodes are started here", "drop --node-rank"
             )
         return shape, f"MOCK: a pretended {settings.mock_platform} job, {_words(shape)}; no NPU is used"
+    if settings.host or settings.hostfile:  # somebody else's machines
+        return None, ""
     if settings.nnodes or settings.master_addr or settings.rank_table_file or signs(environ):
         return None, ""
     if settings.nproc_per_node:

@@ -59,6 +59,7 @@ def _write_tools(rank: int, node: MockNode, job: MockJob) -> None:
         "npu/map": npu_smi.mapping(ids, job.soc),
         "npu/list": npu_smi.listing(ids, job.soc),
         "npu/board": npu_smi.boards(ids, job.soc),
+        "npu/topo": npu_smi.topo(ids, job.soc),
         "npu/hccn.conf": npu_smi.hccn_conf(rank, ids),
         "bin/npu-smi": npu_smi.NPU_SMI,
         "bin/hccn_tool": npu_smi.HCCN_TOOL,

@@ -21,6 +21,26 @@ _CHIPS = {
     "a3": ("Ascend910", "Ascend910", "0    / 0", "3143 / 65536", "165.3"),
 }
 
+_LEGEND = """
+Legend:
+
+  X    = Self
+  SYS  = Path traversing PCIe and NUMA nodes. Nodes are connected through SMP, such as QPI, UPI.
+  PHB  = Path traversing PCIe and the PCIe host bridge of a CPU.
+  PIX  = Path traversing a single PCIe switch
+"""
+_HCCS_ONLY = """\
+  PXB  = Path traversing multiple PCIe switches
+  HCCS = Connection traversing HCCS.
+"""
+_HCCS_AND_SIO = """\
+  PXB  = Path traversing multipul PCIe switches
+  HCCS = Connection traversing HCCS.
+  SIO  = Path traversing the SIO bus
+  HCCS_SW = Connection traversing HCCS through a switch
+"""
+_UNKNOWN = "  NA   = Unknown relationship.\n"
+
 NPU_SMI = """\
 #!/bin/sh
 # npu-smi of a mock-Ascend node. There is no NPU here: it prints the files that ma2l --mock wrote.
@@ -29,6 +49,7 @@ case "$*" in
     info) exec cat "$data/info" ;;
     'info -m') exec cat "$data/map" ;;
     'info -l') exec cat "$data/list" ;;
+    'info -t topo') exec cat "$data/topo" ;;
     'info -t board -i '*[!0-9]* | 'info -t board -i ') ;;
     'info -t board -i '*)
         board=$(sed -n "/NPU ID  *: $5\\$/,/^\\$/p" "$data/board")
@@ -140,6 +161,30 @@ def boards(ids: Sequence[int], soc: str) -> str:
     return text
 
 
+def topo(ids: Sequence[int], soc: str) -> str:
+    """``npu-smi info -t topo``: how NPUs are linked and, except on A3, the CPUs beside each.
+
+    The server has 192 CPUs in 8 NUMA nodes, two NPUs on every other node, as seen on a real one; its CPU ids may exceed
+    those of the machine that the mock runs on.
+    """
+    name = "Phy-ID" if soc == "a3" else "NPU"
+    titles = [f"{name}{device_id}" for device_id in ids]
+    if soc == "a3":
+        lines = [f"{'':<11}" + "".join(f"{title:<11}" for title in titles).rstrip()]
+    else:
+        lines = ["\t   " + "".join(f"{title:<11}" for title in titles) + "CPU Affinity"]
+    for device_id, title in zip(ids, titles):
+        links = "".join(f"{_link(device_id, other, soc):<11}" for other in ids)
+        lines.append((f"{title:<11}{links}" + ("" if soc == "a3" else cpus_beside(device_id))).rstrip())
+    return "\n".join(lines) + "\n" + _LEGEND + (_HCCS_AND_SIO if soc == "a3" else _HCCS_ONLY) + _UNKNOWN
+
+
+def cpus_beside(device_id: int) -> str:
+    """The CPUs of the NUMA node beside an NPU of the imagined server."""
+    first = (144, 96, 0, 48)[device_id // 2 % 4]
+    return f"{first}-{first + 23}"
+
+
 def hccn_conf(node: int, ids: Sequence[int]) -> str:
     """``/etc/hccn.conf`` of a server: address and mask of each NPU's own port."""
     return "".join(f"address_{i}={device_ip(node, i)}\nnetmask_{i}=255.255.0.0\n" for i in ids)
@@ -150,6 +195,14 @@ def _by_npu(ids: Sequence[int], soc: str) -> dict[int, list[int]]:
     for device_id in ids:
         npus.setdefault(npu_and_chip(device_id, soc)[0], []).append(device_id)
     return npus
+
+
+def _link(device_id: int, other: int, soc: str) -> str:
+    if device_id == other:
+        return "X"
+    if soc == "a3":
+        return "SIO" if device_id // 2 == other // 2 else "HCCS_SW"
+    return "SYS" if soc == "910" and device_id // 4 != other // 4 else "HCCS"  # two rings of four on 910
 
 
 def _row(first: str, second: str, third: str) -> str:

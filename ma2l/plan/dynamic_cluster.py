@@ -25,21 +25,29 @@ def cluster_names(
     """What the scheduler and all workers share. The host must be an IP: MindSpore does not resolve names.
 
     Args:
-        timeout: seconds, ``None`` for the user's variable or else ours; MindSpore reads ``MS_TOPO_TIMEOUT``, older
-            documents speak of ``MS_CLUSTER_TIMEOUT``.
+        timeout: as ``timeout_names``.
     """
-    timeouts = {
-        name: str(timeout or DEFAULT_TIMEOUT)
-        for name in ("MS_TOPO_TIMEOUT", "MS_CLUSTER_TIMEOUT")
-        if timeout or not environ.get(name)
-    }
     return {
         **NO_TABLE,
         "MS_SCHED_HOST": scheduler_ip,
         "MS_SCHED_PORT": str(scheduler_port),
         "MS_WORKER_NUM": str(world_size),
-        **timeouts,
+        **timeout_names(environ, timeout),
         "RANK_SIZE": str(world_size),
+    }
+
+
+def timeout_names(environ: Mapping[str, str], timeout: int | None) -> EnvDiff:
+    """How long scheduler and workers wait for each other.
+
+    Args:
+        timeout: seconds, negative without limit, ``None`` for the user's variable or else ours; MindSpore reads
+            ``MS_TOPO_TIMEOUT``, older documents speak of ``MS_CLUSTER_TIMEOUT``.
+    """
+    return {
+        name: str(DEFAULT_TIMEOUT if timeout is None else timeout)
+        for name in ("MS_TOPO_TIMEOUT", "MS_CLUSTER_TIMEOUT")
+        if timeout is not None or not environ.get(name)
     }
 
 

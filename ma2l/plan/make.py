@@ -13,7 +13,7 @@ from ma2l.plan import dynamic_cluster, hccl, torch
 from ma2l.plan.launchers import foreign_launcher
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec, Site
 from ma2l.platforms.base import whole_number
-from ma2l.platforms.mindcluster import prepared_dynamic_cluster
+from ma2l.platforms.mindcluster import check_prepared_size, prepared_dynamic_cluster
 from ma2l.platforms.modelarts import MODELARTS
 from ma2l.platforms.topology import Topology
 from ma2l.ranktable import canonical, fingerprint
@@ -64,13 +64,15 @@ def choose_per_node(settings: Settings, command: tuple[str, ...]) -> Choice | No
     """Whether the command runs once per node, and why."""
     if settings.per_node:
         return Choice("once", "--per-node")
+    if settings.shim_msrun:
+        return Choice("once", "--shim-msrun")
     launcher = foreign_launcher(command)
     return Choice("once", f"{launcher} starts the ranks itself") if launcher else None
 
 
 def _mode_per_node(settings: Settings, once: Choice) -> Choice:
     """A command that runs once per node gets the names of the node and no more, as the mode torch gives them."""
-    if settings.mode in ("auto", "torch"):
+    if settings.mode in ("auto", "torch") or settings.profile:  # a profile's mode is for commands that we start
         return Choice("torch", once.why)
     raise ConfigError(
         f"use the mode {settings.mode}",
@@ -106,18 +108,32 @@ def make(settings: Settings, topology: Topology, command: tuple[str, ...], site:
     mode = _mode_per_node(settings, once) if once else choose_mode(settings, topology, site.environ)
     draft = Draft(settings, topology, command, site, names_of(settings, topology, site), mode.value)
     master_addr, master_port, scheduler_port = _meeting_point(draft)
-    env, notes = _shared_env(site, len(cluster.own.devices))
+    env, notes = shared_env(site, len(cluster.own.devices))
     env |= torch.node_names(cluster, master_addr, master_port)
     files: tuple[PlannedFile, ...] = ()
+    warnings = topology.warnings
     if once:
         notes.insert(0, f"{command[0]} runs once per node: {once.why}")
+        if settings.bind != "none":
+            notes.append(f"--bind {settings.bind} has no effect: it binds ranks, and these are started by {command[0]}")
         env |= torch.torchrun_names(cluster, master_addr, master_port, site.environ)
+        if settings.shim_msrun:
+            from ma2l.plan import shim  # rarely wanted
+
+            files = (shim.program(site.run_dir),)
+            env |= shim.names(settings, site)
         processes = [_once(draft, env)]
     else:
         if mode.value == "ranktable":
             files = (_rank_table(draft),)
         env |= _convention(draft, scheduler_port, files)
         processes = [_rank(draft, env, local_rank, device) for local_rank, device in enumerate(cluster.own.devices)]
+        if site.processors:
+            from ma2l.plan.binding import bind_ranks  # rarely wanted
+
+            ids = [device.device_id for device in cluster.own.devices]
+            bound = bind_ranks(processes, settings.bind, site.processors, ids, site.environ, mode.value)
+            processes, notes, warnings = bound[0], bound[1], (*warnings, *bound[2])
         if mode.value == "dynamic-cluster" and cluster.node_rank == 0 and not prepared_dynamic_cluster(site.environ):
             processes.insert(0, _scheduler(draft, env))
     return Plan(
@@ -133,17 +149,18 @@ def make(settings: Settings, topology: Topology, command: tuple[str, ...], site:
         files=files,
         trail=(*topology.trail, f"mode {mode.value}: {mode.why}"),
         notes=tuple(notes),
-        warnings=topology.warnings,
+        warnings=warnings,
     )
 
 
 def scheduler_pod(settings: Settings, command: tuple[str, ...], site: Site) -> Plan:
     """The plan of a pod that the platform made the scheduler: it runs CMD once, with the platform's own variables."""
-    env, _ = _shared_env(site, 1)
+    env, _ = shared_env(site, 1)
+    env |= dynamic_cluster.timeout_names(site.environ, settings.cluster_timeout)  # it must not outlast the workers
     log = Names(site.log_dir, "scheduler", attempt=site.attempt).scheduler()
-    spec = ProcessSpec("scheduler", command, site.program, env, log, cwd=_directory(settings.chdir, 0, 0))
+    spec = ProcessSpec("scheduler", command, site.program, env, log, cwd=directory_of(settings.chdir, 0, 0))
     address = site.environ.get("MS_SCHED_HOST", "")
-    port = _port(site.environ, "MS_SCHED_PORT") or dynamic_cluster.DEFAULT_PORT
+    port = port_in(site.environ, "MS_SCHED_PORT") or dynamic_cluster.DEFAULT_PORT
     trail = (
         "MS_ROLE=MS_SCHED: the platform made this pod the scheduler",
         "mode dynamic-cluster: asked for by the platform",
@@ -158,14 +175,14 @@ def _meeting_point(draft: Draft) -> tuple[str, int, int]:
     address = topology.master or ("127.0.0.1" if len(nodes) == 1 else "")
     if not address:
         raise ConfigError("tell ranks where node 0 is", "no variable or table names it", "pass --master-addr")
-    asked = settings.master_port or _port(site.environ, "MASTER_PORT")
-    scheduler = settings.master_port or _port(site.environ, "MS_SCHED_PORT")
+    asked = settings.master_port or port_in(site.environ, "MASTER_PORT")
+    scheduler = settings.master_port or port_in(site.environ, "MS_SCHED_PORT")
     if len(nodes) == 1:
         return address, asked or site.ports[0], scheduler or site.ports[1]
     return address, asked or torch.DEFAULT_PORT, scheduler or dynamic_cluster.DEFAULT_PORT
 
 
-def _shared_env(site: Site, ranks: int) -> tuple[dict[str, str | None], list[str]]:
+def shared_env(site: Site, ranks: int) -> tuple[dict[str, str | None], list[str]]:
     """What every mode gives every process of a node with that many ranks; the user's value wins."""
     threads = max(1, site.cpus // ranks)
     defaults = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": str(threads)}
@@ -194,6 +211,7 @@ def _convention(draft: Draft, scheduler_port: int, files: tuple[PlannedFile, ...
         job_id = platform.job_id(site.environ) or _job_id(draft, files[0])
         return hccl.table_names(site.environ, files[0].path, world_size, job_id, platform.connect_timeout)
     if draft.mode == "dynamic-cluster":
+        check_prepared_size(site.environ, world_size)
         timeout = draft.settings.cluster_timeout
         return dynamic_cluster.cluster_names(site.environ, site.master_ip, scheduler_port, world_size, timeout)
     return {**hccl.NO_TABLE, **hccl.NO_DYNAMIC_CLUSTER}
@@ -221,30 +239,31 @@ def _rank(draft: Draft, env: EnvDiff, local_rank: int, device: Device) -> Proces
         log=draft.names.rank(device.rank, logical_id),
         rank=device.rank,
         local_rank=local_rank,
-        cwd=_directory(draft.settings.chdir, device.rank, local_rank),
+        cwd=directory_of(draft.settings.chdir, device.rank, local_rank),
         stdin=topology.cluster.world_size == 1,
     )
 
 
 def _scheduler(draft: Draft, env: EnvDiff) -> ProcessSpec:
     env = {**env, **torch.NO_RANK, **dynamic_cluster.SCHEDULER}
-    cwd = _directory(draft.settings.chdir, 0, 0)
+    cwd = directory_of(draft.settings.chdir, 0, 0)
     return ProcessSpec("scheduler", draft.command, draft.site.program, env, draft.names.scheduler(), cwd=cwd)
 
 
 def _once(draft: Draft, env: EnvDiff) -> ProcessSpec:
     env = {**env, **hccl.NO_TABLE, **torch.NO_RANK}
-    cwd = _directory(draft.settings.chdir, 0, 0)
+    cwd = directory_of(draft.settings.chdir, 0, 0)
     return ProcessSpec("once", draft.command, draft.site.program, env, draft.names.once(), cwd=cwd, stdin=True)
 
 
-def _directory(template: str | None, rank: int, local_rank: int) -> str | None:
+def directory_of(template: str | None, rank: int, local_rank: int) -> str | None:
+    """The directory that ``--chdir`` means for one rank."""
     if template is None:
         return None
     return template.replace("{rank}", str(rank)).replace("{local_rank}", str(local_rank))
 
 
-def _port(environ: Mapping[str, str], name: str) -> int | None:
+def port_in(environ: Mapping[str, str], name: str) -> int | None:
     """The port in a variable, ``None`` when unset."""
     if not environ.get(name):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from ma2l.linux import cpulist
 from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec
 from ma2l.secrets import mask, mask_argv
 
@@ -13,6 +14,12 @@ def counted(number: int, what: str) -> str:
     """``1 rank``, ``2 ranks``, ``2 processes``."""
     plural = "es" if what.endswith("s") else "s"
     return f"{number} {what}{'' if number == 1 else plural}"
+
+
+def node_of(node_rank: int, nodes: int = 0) -> str:
+    """``node 0``, ``node 0 of 2``, and ``a node`` where nodes have no order."""
+    of = f" of {nodes}" if nodes else ""
+    return f"node {node_rank}{of}" if node_rank >= 0 else f"one of {counted(nodes, 'node')}" if nodes else "a node"
 
 
 def as_json(plan: Plan) -> str:
@@ -34,31 +41,41 @@ def as_table(plan: Plan) -> str:
     lines = [f"topology   {plan.trail[0]}"]
     lines += [f"           {line}" for line in plan.trail[1:]]
     size = f"{counted(plan.world_size, 'rank')} on {counted(plan.nodes, 'node')}"
-    lines.append(f"job        {size}; this is node {plan.node_rank}")
+    lines.append(f"job        {size}; this is {node_of(plan.node_rank)}")
     lines.append(f"meeting    {plan.master_addr}:{plan.master_port}")
     lines.append(f"logs       {plan.log_dir}")
     lines += [f"file       {file.path} (SHA-256 {file.sha256()})" for file in plan.files]
     lines.append(f"command    {shlex.join(mask_argv(plan.processes[0].argv))}")
     lines += [f"note       {note}" for note in plan.notes]
     lines += [f"warning    {warning}" for warning in plan.warnings]
-    lines += ["", *_rows(plan.processes), "", "environment of all processes:", *_variables(shared)]
+    lines += ["", *_rows(plan.processes), "", "environment of all processes:", *variables(shared)]
     for spec in plan.processes:
         own = {name: value for name, value in spec.env.items() if name not in shared}
         if own:
-            lines += ["", f"and of {spec.name}:", *_variables(own)]
+            lines += ["", f"and of {spec.name}:", *variables(own)]
     return "\n".join(lines).encode(errors="backslashreplace").decode() + "\n"
 
 
 def _rows(processes: Sequence[ProcessSpec]) -> list[str]:
-    table = [("PROCESS", "LOCAL RANK", "DEVICE", "LOG")]
+    bound = any(spec.cpus or spec.memory for spec in processes)
+    titles = ("PROCESS", "LOCAL RANK", "DEVICE", *(("CPUS",) if bound else ()), "LOG")
+    table: list[tuple[str, ...]] = [titles]
     for spec in processes:
         local = "" if spec.local_rank is None else str(spec.local_rank)
-        table.append((spec.name, local, spec.env.get("DEVICE_ID") or local, spec.log or "(this console)"))
-    widths = [max(len(row[column]) for row in table) for column in range(3)]
-    return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths)), row[3])) for row in table]
+        cpus = (_cpus(spec),) if bound else ()
+        table.append((spec.name, local, spec.env.get("DEVICE_ID") or local, *cpus, spec.log or "(this console)"))
+    widths = [max(len(row[column]) for row in table) for column in range(len(titles) - 1)]
+    return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1])) for row in table]
 
 
-def _variables(env: EnvDiff) -> list[str]:
+def _cpus(spec: ProcessSpec) -> str:
+    """Such as ``0-7,16``; CPUs of a process that is not bound are ``all``."""
+    cpus = cpulist.text(spec.cpus) or "all"
+    return f"{cpus} (memory of node {cpulist.text(spec.memory)})" if spec.memory else cpus
+
+
+def variables(env: EnvDiff) -> list[str]:
+    """A line per variable, sorted; secrets masked."""
     return [
         f"  {name} (unset)" if value is None else f"  {name}={mask(name, value)}" for name, value in sorted(env.items())
     ]

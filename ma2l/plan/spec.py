@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+TYPE_CHECKING = False  # what binding needs is not imported where nothing is bound
+if TYPE_CHECKING:
+    from ma2l.plan.binding import Processors
+
 EnvDiff = Mapping[str, "str | None"]
 """Difference to the launcher's environment; ``None`` unsets."""
 
@@ -21,7 +25,8 @@ class ProcessSpec:
     """One process to start."""
 
     role: str
-    """``rank``, ``scheduler`` (of a MindSpore dynamic cluster), ``once`` (per node), ``launcher`` (of a mock node)."""
+    """``rank``, ``scheduler`` (of a MindSpore dynamic cluster), ``once`` (per node), ``launcher`` (of a mock node),
+    ``mpirun`` (which starts the ranks itself)."""
     argv: tuple[str, ...]
     program: str
     """Path of the executable."""
@@ -36,8 +41,21 @@ class ProcessSpec:
     """Working directory; ``None`` is the launcher's."""
     cpus: tuple[int, ...] = ()
     """CPUs it is bound to; empty is all that the launcher may use."""
+    memory: tuple[int, ...] = ()
+    """NUMA nodes that its memory must come from; empty is the kernel's own rule, the node a thread runs on first."""
+    stop_file: str | None = None
+    """For the role ``mpirun``: the file whose appearance tells its ranks on this host to stop."""
+    elsewhere: bool = False
+    """For the role ``mpirun``: whether it has ranks on other hosts."""
     stdin: bool = False
     """Whether it reads the launcher's standard input instead of ``/dev/null``."""
+
+    @property
+    def number(self) -> int | None:
+        """The number of a rank that logs and messages go by: its place on the node, where nobody knows the rank yet."""
+        if self.role != "rank":
+            return None
+        return self.local_rank if self.rank is None else self.rank
 
     @property
     def name(self) -> str:
@@ -55,6 +73,10 @@ class PlannedFile:
 
     path: str
     content: bytes
+    program: bool = False
+    """Whether it is to be executed, else a rank table."""
+    text: bool = False
+    """Whether it is plain text for a tool, else a rank table."""
 
     def sha256(self) -> str:
         """Fingerprint in hexadecimal: the same on every node, or ranks will not find each other."""
@@ -70,6 +92,7 @@ class Plan:
     run_id: str
     mode: str
     node_rank: int
+    """-1 where MindSpore assigns the ranks, and with them the order of the nodes."""
     nodes: int
     world_size: int
     master_addr: str
@@ -83,6 +106,8 @@ class Plan:
     notes: tuple[str, ...]
     """Decisions worth a line."""
     warnings: tuple[str, ...] = ()
+    rank_logs: tuple[tuple[int, str], ...] = ()
+    """Global rank and log of ranks that a process of the plan starts."""
 
 
 @dataclass(frozen=True)
@@ -104,3 +129,5 @@ class Site:
     """Two free ports for a job of one node."""
     master_ip: str
     """Address of node 0 as an IP, empty when it was not needed."""
+    processors: Processors | None = None
+    """Where CPUs and NPUs are; ``None`` where nothing is to be bound."""

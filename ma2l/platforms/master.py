@@ -37,7 +37,7 @@ def address(
         )
     known = list(hosts) or [next(iter(node.addresses), "") for node in cluster.nodes]
     master = settings.master_addr or (hosts[index] if hosts else platform.text(environ, "master")) or known[0]
-    if len(cluster.nodes) > 1 and _is_loopback(master) and not all(map(_is_loopback, known)):
+    if len(cluster.nodes) > 1 and is_loopback(master) and not all(map(is_loopback, known)):
         raise ConfigError(
             f"use {master} as the address of node 0",
             "the job has other nodes, which cannot reach it",
@@ -46,5 +46,6 @@ def address(
     return master
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether the name or address is one that each host has for itself."""
     return name in ("::1", "localhost") or name.startswith(("127.", "localhost."))

@@ -6,6 +6,7 @@ Source: "Environment variable description" and "hccl.json file description" of t
 
 from __future__ import annotations
 
+from ma2l.errors import ConfigError
 from ma2l.platforms.base import Environ, Platform
 
 CONFIG_DIR = "/user/serverid/devindex/config"
@@ -21,6 +22,21 @@ def is_scheduler_pod(environ: Environ) -> bool:
 def prepared_dynamic_cluster(environ: Environ) -> bool:
     """Whether the operator prepared a MindSpore dynamic cluster, whose scheduler has a pod of its own."""
     return environ.get("MS_ROLE") == "MS_WORKER" and MINDCLUSTER.here(environ)
+
+
+def check_prepared_size(environ: Environ, world_size: int) -> None:
+    """See that a prepared cluster is started in the size that its scheduler, in another pod, waits for.
+
+    Raises:
+        ConfigError: it would not form, because options or visible devices have changed the number of workers.
+    """
+    expected = MINDCLUSTER.number(environ, "world_size") if prepared_dynamic_cluster(environ) else None
+    if expected not in (None, world_size):
+        raise ConfigError(
+            f"start a cluster of {world_size}",
+            f"the job's scheduler waits for {expected} (MS_WORKER_NUM)",
+            "let every pod use all of its devices, or request as many as you need",
+        )
 
 
 MINDCLUSTER = Platform(

@@ -6,7 +6,6 @@ map our names to the names of each launcher; a launcher is recognised only by va
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -86,13 +85,8 @@ def _translation(launcher: Launcher, environ: Environ) -> dict[str, str]:
     }
     if launcher.name == "mpirun":
         values |= {"RANK_ID": values["RANK"], "RANK_SIZE": size}
-        if local_size == size:
-            values |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _common_port(environ)}
+        from ma2l.platforms import openmpi
+
+        if openmpi.on_one_host(environ):
+            values |= {"MASTER_ADDR": openmpi.LOOPBACK, "MASTER_PORT": str(openmpi.common_port(environ))}
     return {name: value for name, value in values.items() if value and name not in environ}
-
-
-def _common_port(environ: Environ) -> str:
-    """A port that all ranks of one mpirun compute alike, below the ephemeral range."""
-    import zlib
-
-    return str(20000 + zlib.crc32(os.fsencode(environ.get("PMIX_NAMESPACE", ""))) % 10000)

@@ -25,11 +25,12 @@ from ma2l.supervise import killer
 from ma2l.supervise.machine import KILL_PATIENCE
 
 
-def start(clean_up: Callable[[], None]) -> int | None:
+def start(clean_up: Callable[[], None], say: Callable[[str], None] | None = None) -> int | None:
     """Put a guard around this process and return in the launcher.
 
     Args:
         clean_up: what the launcher does last, for the guard to do when the launcher is killed.
+        say: shows a line about the launcher's end; ``None`` writes it to standard error.
 
     Returns:
         A descriptor that hangs up when the guard dies; ``None`` as PID 1, where no guard is needed.
@@ -51,7 +52,7 @@ def start(clean_up: Callable[[], None]) -> int | None:
         raise SystemRefused("start the guard process", str(error.strerror), "raise the limit of processes") from error
     if launcher:
         os.close(alive)
-        _guard(launcher, [*forwarded, signal.SIGCHLD], clean_up)
+        _guard(launcher, [*forwarded, signal.SIGCHLD], clean_up, say or _say)
     os.close(held)
     os.setpgid(0, 0)
     libc.become_subreaper()
@@ -59,7 +60,9 @@ def start(clean_up: Callable[[], None]) -> int | None:
     return alive
 
 
-def _guard(launcher: int, waited: list[signal.Signals], clean_up: Callable[[], None]) -> None:
+def _guard(
+    launcher: int, waited: list[signal.Signals], clean_up: Callable[[], None], say: Callable[[str], None]
+) -> None:
     """Pass signals to the launcher until it ends, then end what it left and exit like it. Never returns."""
     code = 70
     try:
@@ -74,11 +77,13 @@ def _guard(launcher: int, waited: list[signal.Signals], clean_up: Callable[[], N
                     os.kill(os.getpid(), signal.SIGSTOP)  # the terminal's shell waits for this process to stop
         code = processes.exit_code(returncode)
         killed = _end_descendants()
-        if returncode < 0:
-            clean_up()
-        if returncode < 0 and (killed or -returncode not in STOP_SIGNALS):
-            name = signal.Signals(-returncode).name
-            _say(f"ma2l: the launcher was ended by {name}; {killed} processes that it left were killed\n")
+        try:
+            if returncode < 0 and (killed or -returncode not in STOP_SIGNALS):
+                name = signal.Signals(-returncode).name
+                say(f"ma2l: the launcher was ended by {name}; {killed} processes that it left were killed\n")
+        finally:
+            if returncode < 0:
+                clean_up()
     finally:
         os._exit(code)
 

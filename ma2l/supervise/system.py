@@ -30,6 +30,7 @@ class System:
         self._environ = environ
         self._waiter = waiter
         self._nothing = os.open(os.devnull, os.O_RDWR)
+        self._mpirun: dict[int, ProcessSpec] = {}
         self.started_at: dict[int, float] = {}
         """Monotonic seconds at which each process was started."""
 
@@ -55,6 +56,7 @@ class System:
                 mask=self._waiter.inherited_mask,
                 cwd=spec.cwd,
                 cpus=spec.cpus,
+                memory=spec.memory,
             )
         except OSError as error:
             raise explained(error, f"start {spec.name}: {spec.program}", spec.program, spec.cwd) from error
@@ -62,6 +64,8 @@ class System:
             if output is not None:
                 os.close(output)
         self.started_at[worker] = self.clock()
+        if spec.stop_file is not None:
+            self._mpirun[pid] = spec
         return pid
 
     def wait(self, fds: Iterable[tuple[int, int]], deadline: float | None) -> Wakeup:
@@ -72,9 +76,17 @@ class System:
         """Ended children, and whether any child is left."""
         return processes.reap()
 
-    def signal_leader(self, pid: int, signum: int) -> list[int]:
-        """Signal one worker; returns what a shell was running and was signalled too."""
+    def signal_leader(self, pid: int, signum: int) -> dict[int, bool]:
+        """Signal one worker; returns what a shell was running and was signalled too, and whether it heard it."""
+        if pid in self._mpirun:
+            from ma2l.mpirun.ranks import signal_mpirun
+
+            return signal_mpirun(pid, signum, self._mpirun[pid])
         return killer.signal_leader(pid, signum)
+
+    def ask_again(self, pids: Iterable[int]) -> set[int]:
+        """SIGTERM to those that have become a program since; returns the others."""
+        return killer.ask_again(pids)
 
     def children(self) -> list[int]:
         """Own and adopted children."""

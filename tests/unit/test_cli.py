@@ -46,13 +46,15 @@ def test_version_and_help(tmp_path: Path) -> None:
         (["--mod", "x"], 2, ("ma2l: error: cannot use the option --mod: ma2l has none of that name; "
             "did you mean --mode? see ma2l --help")),
         (["--mode", "torhc", "x"], 2, ("ma2l: error: cannot use --mode = 'torhc': no such value; did you mean torch? "
-            "choose one of auto, ranktable, torch, dynamic-cluster")),
+            "choose one of auto, ranktable, torch, dynamic-cluster, mpirun")),
         (["--mock", "0x8", "true"], 2, ("ma2l: error: cannot use the mock shape '0x8': '0' is not a number of nodes "
             "between 1 and 127; write [NODESx]DEVICES, such as 8 or 2x4")),
         (["--mock", "2x1", "--node-rank", "1", "true"], 2, ("ma2l: error: cannot be node 1 of a mock job: "
             "all of its nodes are started here; drop --node-rank")),
-        (["stop"], 2, ("ma2l: error: cannot run the verb stop: this version does not have it yet; "
-            "`ma2l -- stop` runs a program")),
+        (["status"], 2, ("ma2l: error: cannot run the verb status: this version does not have it yet; "
+            "`ma2l -- status` runs a program")),
+        (["stop", "--soon"], 2, ("ma2l: error: cannot use the option --soon: ma2l stop has only --now; "
+            "see ma2l stop --help")),
         (["plan"], 2, "ma2l: error: cannot make a plan: no command was given; write ma2l plan [OPTION...] CMD..."),
         (["plan", "--format", "xml", "x"], 2, ("ma2l: error: cannot use --format xml: no such format; "
             "choose one of table, json")),

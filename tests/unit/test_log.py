@@ -37,6 +37,25 @@ def test_messages_are_the_same_and_in_order_with_and_without_loguru(start: str) 
     assert say(body) == b"ma2l: one\nma2l: two {} <red>three</red> %s\n"
 
 
+@pytest.mark.parametrize("first", ["", "log.info('before'); log.start()"])
+def test_another_console_takes_over_and_lets_standard_error_go(first: str) -> None:
+    reader, writer = os.pipe()
+    body = f"{first}\nlog.use_console({writer}); log.info('one'); log.start()\n"
+    paths = "(f'/proc/self/fd/{fd}' for fd in range(3, 99))"
+    held = f"sum(os.path.exists(f) and os.path.samefile(f, '/proc/self/fd/2') for f in {paths})"
+    out = say(f"{body}log.info(str({held}))", pass_fds=[writer])
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        assert pipe.read() == b"ma2l: one\nma2l: 0\n"
+    assert out == (b"ma2l: before\n" if first else b"")
+
+
+def test_what_is_quoted_is_on_the_console_and_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "launcher.log"
+    assert say(f"log.use_file({str(path)!r}); log.quote(b'caf\\xe9\\n')") == b"caf\xe9\n"
+    assert path.read_bytes() == b"caf\xe9\n"
+
+
 def test_the_start_path_does_not_import_loguru() -> None:
     assert say("log.info('x'); log.error(str('loguru' in sys.modules))") == b"ma2l: x\nma2l: error: False\n"
 

@@ -155,6 +155,7 @@ def test_npu_smi_prints_the_same_under_every_shell(tmp_path: Path, shell: list[s
     assert printed(shell, tmp_path, "npu-smi", "info") == npu_smi.info(ids, soc)
     assert printed(shell, tmp_path, "npu-smi", "info", "-m") == npu_smi.mapping(ids, soc)
     assert printed(shell, tmp_path, "npu-smi", "info", "-l") == npu_smi.listing(ids, soc)
+    assert printed(shell, tmp_path, "npu-smi", "info", "-t", "topo") == npu_smi.topo(ids, soc)
     boards = npu_smi.boards(ids, soc).split("\n\n")
     npus = sorted({npu_smi.npu_and_chip(i, soc)[0] for i in ids})
     for npu, board in zip(npus, boards):
@@ -165,7 +166,7 @@ def test_npu_smi_prints_the_same_under_every_shell(tmp_path: Path, shell: list[s
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["info", "-t", "topo"], ["info", "-t", "board", "-i"], ["info", "-t", "board", "-i", "0"],
+        [], ["info", "-t", "ecc"], ["info", "-t", "board", "-i"], ["info", "-t", "board", "-i", "0"],
         ["info", "-t", "board", "-i", "4/p;s/x"], ["upgrade"], ["info -m", ""],
     ],
     ids=" ".join,

@@ -242,6 +242,15 @@ def test_workers_of_a_prepared_dynamic_cluster_go_to_its_scheduler(workers: int)
         assert env["MS_WORKER_NUM"] == str(workers)
 
 
+def test_a_prepared_dynamic_cluster_is_not_started_in_another_size() -> None:
+    with pytest.raises(ConfigError) as error:
+        plan({**OPERATOR_MS, "ASCEND_RT_VISIBLE_DEVICES": "1"}, shown=(0, 1))
+    assert str(error.value) == (
+        "cannot start a cluster of 2: the job's scheduler waits for 4 (MS_WORKER_NUM); "
+        "let every pod use all of its devices, or request as many as you need"
+    )
+
+
 def site(environ: dict[str, str]) -> Site:
     return Site(environ, "/usr/bin/python", "RUN", "/tmp/ma2l-RUN", "/logs", 1, 16, (20001, 20002), "")
 
@@ -249,7 +258,7 @@ def site(environ: dict[str, str]) -> Site:
 def test_a_scheduler_pod_runs_the_command_once() -> None:
     made = scheduler_pod(Settings(), TRAIN, site({**OPERATOR_MS, "MS_ROLE": "MS_SCHED", "PYTHONUNBUFFERED": "0"}))
     (spec,) = made.processes
-    expected = every("/logs", 16)
+    expected: Env = {**every("/logs", 16), "MS_TOPO_TIMEOUT": "600", "MS_CLUSTER_TIMEOUT": "600"}
     del expected["PYTHONUNBUFFERED"]
     assert (spec.role, spec.log, dict(spec.env)) == ("scheduler", "/logs/scheduler.log", expected)
     assert (made.master_addr, made.master_port, made.world_size) == ("10.0.0.9", 8200, 0)
