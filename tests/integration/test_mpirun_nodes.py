@@ -31,8 +31,15 @@ echo "here is rank $RANK"
 mv "rank.$RANK.part" "rank.$RANK"
 """
 WAIT_FOR_ALL = "until test -e rank.0 && test -e rank.1 && test -e rank.2 && test -e rank.3; do sleep 0.05; done\n"
-OWN_TMP = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$TMPDIR" && exec "$@"', "sh")
-"""As the nodes of a job have it: what node 0 keeps there the others do not see."""
+OWN_FILES = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs tmpfs "$TMPDIR" && mount -t tmpfs tmpfs /run && exec "$@"',
+    "sh",
+)
+"""As the nodes of a job have them: what node 0 keeps in /tmp the others do not see; and sshd's directory in /run."""
 STAY = TELL + "exec sleep 3600\n"
 
 
@@ -78,7 +85,7 @@ def start(here: str, network: Network, node: int, key: str, *words: str, **more:
         "MA2L_SSH_KEY_FILE": key,
         **more,
     }
-    return Running("--mode", "mpirun", *words, cwd=here, env=env, before=(*network[node].enter, *OWN_TMP))
+    return Running("--mode", "mpirun", *words, cwd=here, env=env, before=(*network[node].enter, *OWN_FILES))
 
 
 def ended(*nodes: Running) -> list[Finished]:
