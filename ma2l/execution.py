@@ -40,6 +40,9 @@ class Prepared:
     names: Names
     at_end: Callable[[int], None] | None = None
     """Called with the exit code when nothing of the run is left."""
+    again: Callable[[int], Prepared] | None = None
+    """Prepares the attempt after so many restarts, of the same topology, with other ports and other files; ``None``
+    where parts of the job run elsewhere."""
 
 
 class Execution:
@@ -52,14 +55,27 @@ class Execution:
         waiter: Waiter,
         guard_fd: int | None,
         on_running: Callable[[], None] = lambda: None,
+        *,
+        console: Sink,
+        judge: Callable[[int, float], tuple[bool, str]] | None = None,
     ) -> None:
+        """Take a plan.
+
+        Args:
+            console: standard output.
+            judge: asked after a failure, with its exit code and after how many seconds it came: whether the run is
+                started again, and what is said about it.
+        """
         self._plan = prepared.plan
         self._names = prepared.names
         self._environ = prepared.environ
         self._waiter = waiter
         self._guard_fd = guard_fd
         self._on_running = on_running
-        self._console = Sink(1)
+        self._judge = judge
+        self._worth_another = False
+        self._stop_asked = False
+        self._console = console
         self._settings = settings
         roles = [spec.role for spec in self._plan.processes]
         grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles or settings.shim_msrun else 0)
@@ -86,7 +102,14 @@ class Execution:
         code = self._report(stuck)
         log.finish()
         self._drain()
+        self._follower.close()
+        self._system.close()
         return code
+
+    @property
+    def again(self) -> bool:
+        """Whether the run is to be started again."""
+        return self._worth_another and not self._stop_asked
 
     def _make_log_dir(self) -> None:
         try:
@@ -170,6 +193,7 @@ class Execution:
             now = time.monotonic()
             wakeup = self._waiter.wait(self._follower.interests(), min(now + CONSOLE_PATIENCE, limit))
             stopped = any(signum in STOP_SIGNALS for signum in wakeup.signals)
+            self._stop_asked |= stopped
             if stopped or now >= limit or not (wakeup.ready or wakeup.signals):
                 for sink in (self._console, log.console()):
                     if sink.pending:
@@ -201,10 +225,22 @@ class Execution:
                 log.error(hint)
         if verdict:
             (log.info if result.cause == "signal" else log.error)(verdict)
-            self._write_termination_message(verdict)
         if stuck:
             log.error(f"gave up on processes stuck in the kernel: {', '.join(map(str, stuck))}")
+        elif self._judge and result.cause not in ("success", "signal", "guard died"):
+            self._stop_asked |= machine.stop_asked
+            self._ask_for_another(self._judge, result.exit_code)
+        if verdict and not self.again:
+            self._write_termination_message(verdict)
         return result.exit_code
+
+    def _ask_for_another(self, judge: Callable[[int, float], tuple[bool, str]], code: int) -> None:
+        """Let the judge decide, unless a stop signal came after the failure: whoever sent it wants no further start."""
+        cause, starts = self._machine.cause, self._system.started_at.values()
+        seconds = cause.at - min(starts) if cause and starts else 0.0  # of mpirun's ranks only mpirun knows the time
+        if not self._stop_asked:
+            self._worth_another, line = judge(code, seconds)
+            (log.warning if self._worth_another else log.info)(line)
 
     def _write_termination_message(self, verdict: str) -> None:
         """Kubernetes shows this file's text as the reason of a container's end; it makes the file itself."""

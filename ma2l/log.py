@@ -71,6 +71,9 @@ def error(message: str) -> None:
 def use_file(path: str) -> None:
     """Keep the messages in a file as well; one that cannot be opened is a warning and no more."""
     global _file
+    if _file is not None:
+        os.close(_file)
+        _file = None
     try:
         _file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     except OSError as problem:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ma2l import log, site
 from ma2l.errors import UsageError
 from ma2l.execution import Execution, Prepared
 from ma2l.linux import processes
-from ma2l.linux.wait import Waiter
+from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.names import Names
+from ma2l.logs.sink import Sink
 from ma2l.mock.decide import decide
 from ma2l.plan.make import make, names_of, needs_master_ip, scheduler_pod
 from ma2l.plan.spec import applied
@@ -23,6 +26,8 @@ from ma2l.supervise.system import find_program
 TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
     from typing import Callable, Optional
+
+    from ma2l.restarts import Policy
 
     Planner = Callable[["Order", str, str, Waiter, Optional[int]], Prepared]
 
@@ -50,13 +55,15 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
         Ma2lError: it cannot be done.
         Stopped: a stop signal arrived before any worker ran.
     """
+    policy = _policy(order.settings)
     already = rank.already(order.environ)
     if already:
         from ma2l import one_rank
 
         planner = one_rank.take_place(order, already)
     foreground = _detach(order.environ) if detached and not already else None
-    if foreground is not None:
+    detached = foreground is not None
+    if detached:
         order = replace(order, settings=replace(order.settings, console_ranks="none"))  # nobody is there to read
     run_id = site.new_run_id()
     run_dir = site.make_run_dir(run_id, order.environ)
@@ -65,22 +72,86 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
     guard_fd = guard.start(lambda: site.remove_run_dir(run_dir), _teller(foreground, run_dir))
     waiter = Waiter()
 
-    def on_running() -> None:
-        found = locked and _enter(order, prepared, run_dir, pid, started, foreground is not None)
+    def on_running(prepared: Prepared) -> None:
+        nonlocal foreground
+        found = locked and _enter(order, prepared, run_dir, pid, started, detached)
         if foreground is not None:
             from ma2l.supervise import detach
 
             stop = detach.stop_command(run_id, run_dir) if found else f"kill {pid}"
             detach.hand_over(foreground, prepared.plan, stop)
+            foreground = None  # a later attempt finds nobody there
 
     try:
         prepared = (planner or prepare)(order, run_id, run_dir, waiter, guard_fd)
-        code = Execution(prepared, order.settings, waiter, guard_fd, on_running).run()
+        code = _carry_out(order, prepared, policy, waiter, guard_fd, on_running)
         if prepared.at_end:
             prepared.at_end(code)
         return code
     finally:
         site.remove_run_dir(run_dir)
+
+
+def _carry_out(
+    order: Order,
+    prepared: Prepared,
+    policy: Policy | None,
+    waiter: Waiter,
+    guard_fd: int | None,
+    on_running: Callable[[Prepared], None],
+) -> int:
+    """Carry the plan out, and again as often as the user allows; returns the exit code of the last attempt."""
+    why_never = policy and _why_never(order, prepared)
+    if why_never:
+        policy = None
+        if prepared.plan.mode != "mock":  # its nodes say it themselves
+            log.warning(f"--max-restarts has no effect here: {why_never}")
+    console, attempt = Sink(1), 1
+    while True:
+        judge = partial(policy.judge, attempt) if policy else None
+        on_all_running = partial(on_running, prepared)
+        execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
+        code = execution.run()
+        if not (execution.again and prepared.again) or _called_off(waiter, guard_fd):
+            return code
+        prepared = prepared.again(attempt)
+        attempt += 1
+
+
+def _policy(settings: Settings) -> Policy | None:
+    """What decides about restarts in place, ``None`` where nobody asked for any.
+
+    Raises:
+        ConfigError: ``--restart-on`` is no list of exit codes.
+    """
+    if not settings.max_restarts and settings.restart_on is None:
+        return None
+    from ma2l import restarts
+
+    policy = restarts.policy(settings.max_restarts, settings.restart_on)
+    if settings.max_restarts:
+        return policy
+    log.warning("--restart-on has no effect without --max-restarts")
+    return None
+
+
+def _why_never(order: Order, prepared: Prepared) -> str:
+    """Why this launcher does not restart its part of the job; empty where it may."""
+    outer = order.environ.get("MA2L_RUN_ID")
+    if outer:
+        return f"this is a part of the run {outer}, and restarts are up to that one"
+    if prepared.again is None:
+        return "other parts of the job run elsewhere; a failure ends all at once, for the platform to start them again"
+    return ""
+
+
+def _called_off(waiter: Waiter, guard_fd: int | None) -> bool:
+    """Whether a stop signal, or the guard's end, has come between two attempts."""
+    wakeup = waiter.wait([] if guard_fd is None else [(guard_fd, 0)], time.monotonic())
+    stopped = any(signum in STOP_SIGNALS for signum in wakeup.signals) or bool(wakeup.ready)
+    if stopped:
+        log.info("not started again: this run was asked to stop")
+    return stopped
 
 
 def _detach(environ: Mapping[str, str]) -> int | None:
@@ -155,12 +226,23 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
     if settings.host or settings.hostfile:
         raise UsageError("use -H or --hostfile", f"the mode {settings.mode} starts no other host", "add --mode mpirun")
     if mindcluster.is_scheduler_pod(environ):
-        here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="")
+        here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="", restarts=0)
+        here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="", restarts=0)
         return Prepared(
             scheduler_pod(settings, command, here), environ, Names(here.log_dir, "scheduler", attempt=here.attempt)
         )
     found = topology.find(settings, environ, waiter, guard_fd)
     needed = needs_master_ip(settings, found, environ, command)
     master_ip = site.address_of(found.master or "127.0.0.1", waiter) if needed else ""
-    here = site.gather(settings, environ, found.platform, found.cluster.node_rank, **facts, master_ip=master_ip)
-    return Prepared(make(settings, found, command, here), environ, names_of(settings, found, here))
+    node_rank, again = found.cluster.node_rank, len(found.cluster.nodes) == 1
+
+    def attempt(restarts: int) -> Prepared:
+        own_dir = site.attempt_dir(run_dir, restarts)
+        here = site.gather(
+            settings, environ, found.platform, node_rank,
+            program=program, run_id=run_id, run_dir=own_dir, master_ip=master_ip, restarts=restarts,
+        )  # fmt: skip
+        names = names_of(settings, found, here)
+        return Prepared(make(settings, found, command, here), environ, names, again=attempt if again else None)
+
+    return attempt(0)

@@ -63,6 +63,14 @@ class Settings:
     )
     stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
 
+    max_restarts: int = _option(
+        0, "how often a failed run on one node is started again here", "N", least=0, most=10**6, group="Restarts"
+    )
+    restart_on: str | None = _option(
+        None, "exit codes that are worth it, such as 1,137,128-255 (default: all but 2,78,126,127)", "CODES",
+        group="Restarts",
+    )  # fmt: skip
+
     host: str | None = _option(None, "hosts and their ranks, for --mode mpirun; also -H", "a:8,b:8", group="OpenMPI")
     hostfile: str | None = _option(None, "the same in a file of `HOST slots=N` lines", "FILE", group="OpenMPI")
     mpi_args: str | None = _option(None, "further options for mpirun, quoted as for a shell", "TEXT", group="OpenMPI")

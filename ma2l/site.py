@@ -39,8 +39,13 @@ def gather(
     run_id: str,
     run_dir: str,
     master_ip: str,
+    restarts: int = 0,
 ) -> Site:
-    """Look at the host; nothing is written."""
+    """Look at the host; nothing is written.
+
+    Args:
+        restarts: how often the run has been started again in place.
+    """
     wanted = settings.log_dir or platform.log_dir(environ) or default_log_dir(run_id)
     log_dir = writable(os.path.abspath(wanted), run_id)
     attempts = [int(text) for text in platform.texts(environ, "attempt") if text.isascii() and text.isdecimal()]
@@ -51,7 +56,8 @@ def gather(
         run_id=run_id,
         run_dir=run_dir,
         log_dir=log_dir,
-        attempt=_unused_attempt(log_dir, node_rank, max([1, *attempts])),
+        attempt=_unused_attempt(log_dir, node_rank, max([1, *attempts]) + restarts),
+        restarts=restarts,
         cpus=len(os.sched_getaffinity(0)),
         ports=(first, second),
         master_ip=master_ip,
@@ -96,6 +102,22 @@ def make_run_dir(run_id: str, environ: Mapping[str, str]) -> str:
         except OSError as error:
             problem = f"{path}: {error.strerror}"
     raise SystemRefused("make a directory for this run", problem, "set TMPDIR to a writable directory on this node")
+
+
+def attempt_dir(run_dir: str, restarts: int) -> str:
+    """The directory for the files of one attempt, below the run's from the first restart on: none of them is there.
+
+    Raises:
+        SystemRefused: the file system refused.
+    """
+    if not restarts:
+        return run_dir
+    path = f"{run_dir}/attempt{restarts + 1}"
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise SystemRefused(f"make the directory {path}", str(error.strerror)) from None
+    return path
 
 
 def run_dir_places(environ: Mapping[str, str]) -> list[str]:

@@ -29,11 +29,19 @@ _FIRST, _LAST = 20000, 29499
 """Below the ephemeral range, so that no outgoing connection takes the port meanwhile, and away from HCCL's 60000+."""
 
 
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> tuple[int, ...]:
-    """TCP ports that can be bound now; two launchers that start together begin to look at different places."""
+    """TCP ports that can be bound now; two launchers that start together begin to look at different places.
+
+    A port is given once only: on one of an earlier attempt a peer that has yet to die may still be knocking.
+    """
     start = os.getpid() * 16 % (_LAST - _FIRST)
     candidates = (_FIRST + (start + step) % (_LAST - _FIRST) for step in range(_LAST - _FIRST))
-    return tuple(islice(filter(_is_free, candidates), count))
+    found = tuple(islice((port for port in candidates if port not in _given and _is_free(port)), count))
+    _given.update(found)
+    return found
 
 
 def is_address(text: str) -> bool:

@@ -78,7 +78,7 @@ class Follower:
     def __init__(self, files: Sequence[tuple[str, str]], console: Sink, others: Sequence[Sink] = ()) -> None:
         self._console = console
         self._sinks = (console, *others)
-        self._budget = CONSOLE_BUDGET
+        self._budget = CONSOLE_BUDGET - console.taken
         self._quiet_until: float | None = None
         self._by_watch: dict[int, _Stream] = {}
         self._inotify: int | None = None
@@ -133,6 +133,10 @@ class Follower:
         for stream in self._streams:
             self._emit(stream.rest())
         return not any(sink.pending for sink in self._sinks)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._stop()
 
     def _watch(self) -> int | None:
         """Watch the files; without inotify (the user's limit is reached) look every quarter of a second."""

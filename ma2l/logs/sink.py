@@ -23,6 +23,8 @@ class Sink:
     def __init__(self, fd: int) -> None:
         self._kept = b""
         self.closed = False
+        self.taken = 0
+        """Bytes that were to be shown so far."""
         self.terminal = os.isatty(fd)
         self._blocks = False
         self.fd = fd
@@ -43,6 +45,7 @@ class Sink:
     def write(self, data: bytes) -> None:
         """Take bytes; write what the descriptor accepts now and keep the rest."""
         if not self.closed:
+            self.taken += len(data)
             self._kept = self._kept + data if self._kept else data
             self.flush()
 

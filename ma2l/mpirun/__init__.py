@@ -15,6 +15,7 @@ from ma2l.mpirun.program import find
 from ma2l.plan import openmpi
 from ma2l.plan.launchers import foreign_launcher
 from ma2l.plan.make import names_of
+from ma2l.plan.spec import Site
 from ma2l.platforms import topology
 from ma2l.platforms.topology import Topology
 from ma2l.platforms.visible import Visible
@@ -44,21 +45,32 @@ def prepare(
     mpirun, doubt = find(environ)
     listed = listed_hosts(settings)
     found = _of_hosts(listed, settings, environ) if listed else topology.find(settings, environ, waiter, guard_fd)
-    here = site.gather(settings, environ, found.platform, found.cluster.node_rank, **facts, master_ip="")
     several = not listed and len(found.cluster.nodes) > 1
-    if several and found.cluster.node_rank > 0:
-        return nodes.let_in(settings, found, here)
+    node_rank = found.cluster.node_rank
+    doubts = found.warnings if not doubt or (several and node_rank > 0) else (*found.warnings, doubt)
+    found = replace(found, warnings=doubts)
+
+    def attempt(restarts: int) -> Prepared:
+        own = {**facts, "run_dir": site.attempt_dir(facts["run_dir"], restarts)}
+        here = site.gather(settings, environ, found.platform, node_rank, **own, master_ip="", restarts=restarts)
+        if several and node_rank > 0:
+            return nodes.let_in(settings, found, here)
+        hosts = _hosts(listed, settings, found, here)
+        plan = openmpi.plan(settings, found, hosts, command, here, mpirun)
+        again = attempt if plan.nodes == 1 else None
+        prepared = Prepared(plan, environ, names_of(settings, found, here), again=again)
+        return nodes.reach(prepared, settings, found.cluster, here, waiter) if several else prepared
+
+    return attempt(0)
+
+
+def _hosts(listed: list[tuple[str, int]], settings: Settings, found: Topology, here: Site) -> openmpi.Hosts:
+    """Where mpirun starts the ranks, and how it is told."""
     if listed:
         flags = ("-H", settings.host) if settings.host else ("--hostfile", str(settings.hostfile))
-        hosts = openmpi.Hosts(tuple(map(str, flags)), tuple(slots for _, slots in listed), ours=False)
-    else:
-        slots = tuple(len(node.devices) for node in found.cluster.nodes)
-        hosts = openmpi.Hosts(("--hostfile", openmpi.file_of(here.run_dir)), slots, ours=True)
-    if doubt:
-        found = replace(found, warnings=(*found.warnings, doubt))
-    plan = openmpi.plan(settings, found, hosts, command, here, mpirun)
-    prepared = Prepared(plan, environ, names_of(settings, found, here))
-    return nodes.reach(prepared, settings, found.cluster, here, waiter) if several else prepared
+        return openmpi.Hosts(tuple(map(str, flags)), tuple(slots for _, slots in listed), ours=False)
+    slots = tuple(len(node.devices) for node in found.cluster.nodes)
+    return openmpi.Hosts(("--hostfile", openmpi.file_of(here.run_dir)), slots, ours=True)
 
 
 def listed_hosts(settings: Settings) -> list[tuple[str, int]]:

@@ -71,21 +71,28 @@ def prepare(
         GaveUpWaiting, Stopped: as ``site.address_of``.
     """
     bind = _binding(arguments, order)
-    here = _look(arguments, layout, order, run_id, run_dir, waiter)
-    _check_scheduler(arguments, layout, here)
-    plan = bind(make(arguments, layout, order.command, here))
-    _set_aside(plan, here.names)
-    return Prepared(plan, order.environ, here.names)
+
+    def attempt(restarts: int) -> Prepared:
+        here = _look(arguments, layout, order, run_id, run_dir, waiter, restarts)
+        _check_scheduler(arguments, layout, here)
+        plan = bind(make(arguments, layout, order.command, here))
+        _set_aside(plan, here.names)  # of an earlier attempt too: a script looks for the last one's where msrun's are
+        return Prepared(plan, order.environ, here.names, again=attempt if layout.alone or layout.simulated else None)
+
+    return attempt(0)
 
 
-def _look(arguments: Arguments, layout: Layout, order: Order, run_id: str, run_dir: str, waiter: Waiter) -> Here:
+def _look(
+    arguments: Arguments, layout: Layout, order: Order, run_id: str, run_dir: str, waiter: Waiter, restarts: int
+) -> Here:
     settings, environ = order.settings, order.environ
     program = _program(order.command, settings, environ)
     master_ip = _master_ip(arguments.master_addr, waiter)
     directory = replace(settings, log_dir=arguments.log_dir or ".", bind="none")  # bound later, as msrun does it
     gathered = site.gather(
-        directory, environ, BARE, 0, program=program, run_id=run_id, run_dir=run_dir, master_ip=master_ip
-    )
+        directory, environ, BARE, 0, program=program, run_id=run_id, run_dir=run_dir, master_ip=master_ip,
+        restarts=restarts,
+    )  # fmt: skip
     node = f"node{layout.node}" if layout.node != UNKNOWN else f"node-{os.uname().nodename}"
     return Here(
         site=gathered,

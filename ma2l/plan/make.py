@@ -188,7 +188,7 @@ def shared_env(site: Site, ranks: int) -> tuple[dict[str, str | None], list[str]
     defaults = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": str(threads)}
     env: dict[str, str | None] = {name: value for name, value in defaults.items() if name not in site.environ}
     notes = [f"OMP_NUM_THREADS={threads}: {site.cpus} CPUs for {ranks} ranks"] if "OMP_NUM_THREADS" in env else []
-    env |= {"MA2L_RUN_ID": site.run_id, "MA2L_LOG_DIR": site.log_dir, "MA2L_RESTART_COUNT": "0"}
+    env |= {"MA2L_RUN_ID": site.run_id, "MA2L_LOG_DIR": site.log_dir, "MA2L_RESTART_COUNT": str(site.restarts)}
     if PRELOAD in site.environ:
         env |= {"LD_PRELOAD": site.environ[PRELOAD], PRELOAD: None}
     chosen = site.environ.get("ASCEND_RT_VISIBLE_DEVICES", "")

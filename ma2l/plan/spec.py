@@ -131,3 +131,5 @@ class Site:
     """Address of node 0 as an IP, empty when it was not needed."""
     processors: Processors | None = None
     """Where CPUs and NPUs are; ``None`` where nothing is to be bound."""
+    restarts: int = 0
+    """How often this launcher has started the run again."""

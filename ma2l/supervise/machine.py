@@ -155,6 +155,11 @@ class Machine:
         """0 when every rank ended with 0, else the cause's code."""
         return self.cause.exit_code if self.cause else 0
 
+    @property
+    def stop_asked(self) -> bool:
+        """Whether a stop signal came, before or after the cause."""
+        return self._stop_signals > 0
+
     def tie(self, worker: int) -> tuple[bool, int]:
         """Sort key for workers that were reaped together, which have no order in time: the lowest rank counts as the
         first failure, a scheduler as the last."""

@@ -34,6 +34,10 @@ class System:
         self.started_at: dict[int, float] = {}
         """Monotonic seconds at which each process was started."""
 
+    def close(self) -> None:
+        """Let go of descriptors, once nothing is to be started any more."""
+        os.close(self._nothing)
+
     def clock(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()

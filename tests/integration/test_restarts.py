@@ -1,0 +1,234 @@
+"""A failed run on one node is started again in place: the whole group, as often as allowed, and never after a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ma2l.linux import net, processes
+from tests.integration.harness import PATIENCE, Running, assert_nothing_left, run, until
+
+Script = Callable[..., str]
+RECORD = 'env > "env.$MA2L_RESTART_COUNT.$RANK"; echo "count $MA2L_RESTART_COUNT"; '
+FAIL_TWICE = f'{RECORD}[ "$RANK" = 0 ] || [ "$MA2L_RESTART_COUNT" = 2 ] || exit 9'
+WAIT = "while :; do sleep 1000 & wait; done"
+
+
+def environment(here: str, restarts: int, rank: int) -> dict[str, str]:
+    """What a rank saw in one attempt."""
+    lines = Path(here, f"env.{restarts}.{rank}").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def outcome(here: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(here, "logs", name).read_text())
+    return found
+
+
+def said(err: str) -> list[str]:
+    """What was said of attempts."""
+    return [
+        line.partition("attempt ")[2] for line in err.splitlines() if line.startswith("ma2l:") and "attempt " in line
+    ]
+
+
+def test_the_whole_group_is_started_again_until_it_succeeds(here: str, script: Script) -> None:
+    words = ("--mock", "2", "--max-restarts", "3", "--restart-on", "9", "--log-dir", "logs")
+    finished = run(*words, script(FAIL_TWICE), cwd=here)
+    assert finished.code == 0
+    assert said(finished.err) == [
+        "1 of 4 ended with exit code 9; starting attempt 2 of 4",
+        "2 of 4 ended with exit code 9; starting attempt 3 of 4",
+    ]
+    seen = [[environment(here, restarts, rank) for rank in (0, 1)] for restarts in (0, 1, 2)]
+    assert len({rank["MASTER_PORT"] for attempt in seen for rank in attempt}) == 3
+    assert all(first["MASTER_PORT"] == second["MASTER_PORT"] for first, second in seen)
+    assert {rank["MA2L_RUN_ID"] for attempt in seen for rank in attempt} == {seen[0][0]["MA2L_RUN_ID"]}
+
+
+def test_every_attempt_has_logs_and_an_outcome_of_its_own(here: str, script: Script) -> None:
+    words = ("--mock", "2", "--max-restarts", "2", "--restart-on", "9", "--log-dir", "logs")
+    assert run(*words, script(FAIL_TWICE), cwd=here).code == 0
+    marks = ("", ".attempt2", ".attempt3")
+    assert [Path(here, f"logs/worker_1{mark}.log").read_text() for mark in marks] == [
+        f"count {number}\n" for number in range(3)
+    ]
+    ends = [outcome(here, f"node0.outcome{mark}.json") for mark in marks]
+    assert [(end["cause"], end["exit_code"]) for end in ends] == [("failure", 9), ("failure", 9), ("success", 0)]
+    assert all(Path(here, f"logs/node0.{what}").exists() for mark in marks for what in (f"plan{mark}.json",))
+
+
+def test_every_attempt_reads_the_same_rank_table(here: str, script: Script) -> None:
+    worker = script(f'cp "$RANK_TABLE_FILE" "table.$MA2L_RESTART_COUNT.$RANK"; {FAIL_TWICE}')
+    assert run("--mock", "2", "--max-restarts", "2", "--restart-on", "9", worker, cwd=here).code == 0
+    assert len(list(Path(here).glob("table.*"))) == 6
+    assert len({path.read_bytes() for path in Path(here).glob("table.*")}) == 1
+
+
+def test_the_last_attempt_gives_the_exit_code(here: str, script: Script) -> None:
+    worker = script("exit $((7 + MA2L_RESTART_COUNT))")
+    finished = run("--mock", "1", "--max-restarts", "1", "--restart-on", "1-99", worker, cwd=here)
+    assert finished.code == 8
+    assert said(finished.err)[-1] == "2 of 2 ended with exit code 8"
+
+
+def test_a_death_by_signal_is_restarted_by_its_shell_code(here: str, script: Script) -> None:
+    worker = script('[ "$MA2L_RESTART_COUNT" = 1 ] || kill -KILL $$')
+    assert run("--mock", "1", "--max-restarts", "1", "--restart-on", "137", worker, cwd=here).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "end", "code"),
+    [
+        ((), "exit 1", 1),  # it fails within the first seconds of its very first start
+        (("--restart-on", "7"), "exit 8", 8),
+        (("--restart-on", "9"), "exit 0", 0),
+    ],
+    ids=["early", "other code", "success"],
+)
+def test_what_is_not_to_be_restarted_is_started_once(
+    here: str, script: Script, options: tuple[str, ...], end: str, code: int
+) -> None:
+    worker = script(f'touch "started.$MA2L_RESTART_COUNT"; {end}')
+    finished = run("--mock", "1", "--max-restarts", "5", *options, worker, cwd=here)
+    assert finished.code == code
+    assert [path.name for path in Path(here).glob("started.*")] == ["started.0"]
+    assert ("and there is no other" in finished.err) is bool(code)
+
+
+def test_a_program_that_cannot_be_executed_is_not_tried_again(here: str, script: Script) -> None:
+    worker = script("#!/no/such/interpreter\n")
+    finished = run("--mock", "1", "--max-restarts", "5", worker, cwd=here)
+    assert finished.code == 126
+    assert said(finished.err) == [
+        "1 of 6 ended with exit code 126, and there is no other: no restart helps against this code"
+    ]
+
+
+def test_a_stop_signal_ends_the_run_in_a_later_attempt_as_in_the_first(here: str, script: Script) -> None:
+    worker = script(f'[ "$MA2L_RESTART_COUNT" = 1 ] || exit 9; touch "ready.$RANK"; {WAIT}')
+    with Running("--mock", "2", "--max-restarts", "9", "--restart-on", "1-255", worker, cwd=here) as running:
+        until(lambda: len(list(Path(here).glob("ready.*"))) == 2)
+        running.send(signal.SIGTERM)
+        finished = running.finish()
+    assert finished.code == 143
+    assert said(finished.err) == ["1 of 10 ended with exit code 9; starting attempt 2 of 10"]
+
+
+def test_a_stop_signal_after_a_failure_forbids_the_restart(here: str, script: Script) -> None:
+    worker = script(
+        f"""touch "started.$MA2L_RESTART_COUNT"
+[ "$RANK" = 0 ] || {{ while [ ! -e ready ]; do sleep 0.01; done; exit 9; }}
+trap 'touch asked' TERM; touch ready; {WAIT}"""
+    )
+    words = ("--mock", "2", "--max-restarts", "9", "--restart-on", "9", "--stop-grace", "3600", worker)
+    with Running(*words, cwd=here) as running:
+        until(lambda: Path(here, "asked").exists())
+        running.send(signal.SIGTERM)  # the failure has asked the workers already, so this one changes nothing for them
+        running.send(signal.SIGINT)
+        assert running.finish().code == 9
+    assert [path.name for path in Path(here).glob("started.*")] == ["started.0"]
+
+
+def test_the_guard_ends_every_attempt(here: str, script: Script) -> None:
+    worker = script(f'[ "$MA2L_RESTART_COUNT" = 1 ] || exit 9; touch "ready.$RANK"; {WAIT}')
+    with Running("--mock", "2", "--max-restarts", "9", "--restart-on", "9", worker, cwd=here) as running:
+        until(lambda: len(list(Path(here).glob("ready.*"))) == 2)
+        os.kill(running.launcher, signal.SIGKILL)
+        assert running.finish().code == 137
+
+
+def test_what_an_attempt_leaves_behind_is_gone_before_the_next(here: str, script: Script) -> None:
+    worker = script(
+        '[ "$MA2L_RESTART_COUNT" = 0 ] && { setsid sleep 1000 & echo $! > stray; exit 9; }\n'
+        'kill -0 "$(cat stray)" 2>/dev/null && exit 3; exit 0'
+    )
+    assert run("--mock", "1", "--max-restarts", "1", "--restart-on", "9", worker, cwd=here).code == 0
+
+
+def test_several_nodes_are_left_to_the_platform(here: str, script: Script) -> None:
+    worker = script('touch "started.$MA2L_RESTART_COUNT"; exit 9')
+    finished = run("--mock", "2x1", "--max-restarts", "3", "--restart-on", "9", worker, cwd=here)
+    assert finished.code == 9
+    assert [path.name for path in Path(here).glob("started.*")] == ["started.0"]
+    assert finished.err.count("--max-restarts has no effect here: other parts of the job run elsewhere") == 2
+
+
+def test_a_run_inside_a_run_leaves_restarts_to_the_outer_one(here: str, script: Script) -> None:
+    inner = script("echo once more >> started; exit 9", "inner.sh")
+    outer = script(f"{sys.executable} -m ma2l --mock 1 {inner}", "outer.sh")
+    env = {"MA2L_MAX_RESTARTS": "2", "MA2L_RESTART_ON": "9"}
+    finished = run("--mock", "1", "--per-node", outer, cwd=here, env=env)
+    assert finished.code == 9
+    assert Path(here, "started").read_text() == "once more\n" * 3
+    assert said(finished.err)[-1] == "3 of 3 ended with exit code 9"
+
+
+def test_codes_that_make_no_sense_are_told_before_anything_runs(here: str) -> None:
+    finished = run("--mock", "1", "--max-restarts", "1", "--restart-on", "0-9", "touch", "started", cwd=here)
+    assert finished.code == 78
+    assert not Path(here, "started").exists()
+
+
+def test_without_max_restarts_the_codes_have_no_effect(here: str) -> None:
+    finished = run("--mock", "1", "--restart-on", "1", "false", cwd=here)
+    assert finished.code == 1
+    assert "--restart-on has no effect without --max-restarts" in finished.err
+
+
+def test_an_mpirun_on_one_host_is_restarted_as_a_whole(here: str, script: Script) -> None:
+    worker = script(
+        'touch "started.$MA2L_RESTART_COUNT.$RANK"; [ "$RANK" = 0 ] || [ "$MA2L_RESTART_COUNT" = 1 ] || exit 9'
+    )
+    words = ("--mode", "mpirun", "--mock", "2", "--max-restarts", "1", "--restart-on", "9")
+    finished = run(*words, worker, cwd=here)
+    assert finished.code == 0
+    assert said(finished.err) == ["1 of 2 ended with exit code 9; starting attempt 2 of 2"]
+    assert {path.name for path in Path(here).glob("started.1.*")} == {"started.1.0", "started.1.1"}
+
+
+MSRUN = ("msrun", "--worker_num=2", "--local_worker_num=2", "--log_dir=logs")
+
+
+def test_msrun_has_it_as_variables_and_keeps_the_names_of_its_logs(here: str, script: Script) -> None:
+    worker = script('echo "count $MA2L_RESTART_COUNT"; [ "$MA2L_RESTART_COUNT$DEVICE_ID" != 01 ] || exit 9')
+    env = {"MA2L_MAX_RESTARTS": "1", "MA2L_RESTART_ON": "9"}
+    words = (*MSRUN, "--join=True", f"--master_port={net.free_ports(1)[0]}")
+    finished = run(*words, worker, cwd=here, env=env)
+    assert finished.code == 0
+    assert [Path(here, "logs", f"worker_1.log{end}").read_text() for end in ("", ".1")] == ["count 1\n", "count 0\n"]
+    ends = [outcome(here, f"node0.outcome.json{end}")["exit_code"] for end in ("", ".1")]
+    assert ends == [0, 9]
+
+
+def test_a_detached_run_is_restarted_and_can_be_stopped_all_the_same(here: str, script: Script) -> None:
+    worker = script(
+        f"""[ "$MS_ROLE" = MS_SCHED ] && exec sleep 1000
+touch "ready.$MA2L_RESTART_COUNT.$LOCAL_RANK"
+while [ ! -e fail ]; do sleep 0.01; done
+[ "$MA2L_RESTART_COUNT" = 1 ] || exit 9; {WAIT}"""
+    )
+    env = {
+        "MA2L_MAX_RESTARTS": "1", "MA2L_RESTART_ON": "9", "TMPDIR": here,
+        "KUBERNETES_SERVICE_HOST": None, "MA2L_RUN_ID": None,
+    }  # fmt: skip
+    words = (*MSRUN, f"--master_port={net.free_ports(1)[0]}")
+    with Running(*words, worker, cwd=here, env=env) as running:
+        running.process.communicate(timeout=PATIENCE)
+        assert running.process.returncode == 0
+    (entry,) = Path(here).glob("ma2l-*/run.json")
+    guard = json.loads(entry.read_text())["pid"]
+    Path(here, "fail").touch()
+    until(lambda: len(list(Path(here).glob("ready.1.*"))) == 2)
+    with Running("stop", json.loads(entry.read_text())["run_id"], cwd=here, env=env) as stopping:
+        stopping.process.communicate(timeout=PATIENCE)
+        assert stopping.process.returncode == 0
+    assert processes.exit_code(os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1])) == 143
+    assert_nothing_left()
