@@ -52,6 +52,12 @@ class GaveUpWaiting(Ma2lError):
     exit_code = 203
 
 
+class TableChanged(Ma2lError):
+    """The platform replaced the rank table of ranks that run (worth a retry; 128 + ``EX_TEMPFAIL``)."""
+
+    exit_code = 203
+
+
 class NoUsableDevice(Ma2lError):
     """This node has no NPU to run on (worth a retry on another node; 128 + ``EX_UNAVAILABLE``)."""
 

@@ -20,8 +20,12 @@ from ma2l.plan.spec import Plan, ProcessSpec
 from ma2l.platforms import modelarts
 from ma2l.settings import Settings
 from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
-from ma2l.supervise.supervisor import Supervisor
+from ma2l.supervise.supervisor import Supervisor, Together
 from ma2l.supervise.system import System
+
+TYPE_CHECKING = False  # what a restarted container needs is not imported elsewhere
+if TYPE_CHECKING:
+    from ma2l.platforms.stale import TableWatch
 
 CONSOLE_PATIENCE = 5.0
 """Seconds for a console that takes no more bytes when everything else is done."""
@@ -43,6 +47,8 @@ class Prepared:
     again: Callable[[int], Prepared] | None = None
     """Prepares the attempt after so many restarts, of the same topology, with other ports and other files; ``None``
     where parts of the job run elsewhere."""
+    watch: TableWatch | None = None
+    """Ends the run where the rank table changes while links come up."""
 
 
 class Execution:
@@ -68,6 +74,7 @@ class Execution:
         """
         self._plan = prepared.plan
         self._names = prepared.names
+        self._watch = prepared.watch
         self._environ = prepared.environ
         self._waiter = waiter
         self._guard_fd = guard_fd
@@ -95,7 +102,10 @@ class Execution:
             _, hard = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
         self._follower = self._follow()
-        self._supervisor = Supervisor(self._machine, self._system, self._guard_fd, self._follower, self._on_phase)
+        companion = Together(self._follower, self._watch) if self._watch else self._follower
+        self._supervisor = Supervisor(self._machine, self._system, self._guard_fd, companion, self._on_phase)
+        if self._watch:
+            self._watch.call_off = self._supervisor.call_off
         self._supervisor.run()
         stuck = processes.descendants(os.getpid())
         self._drain()
@@ -103,6 +113,8 @@ class Execution:
         log.finish()
         self._drain()
         self._follower.close()
+        if self._watch:
+            self._watch.close()
         self._system.close()
         return code
 
@@ -169,6 +181,8 @@ class Execution:
             log.info("the scheduler lingers after all workers ended well; stopping it")
         elif cause.kind is Kind.EXITED:
             log.error(f"{self._plan.processes[cause.worker].name} failed: {manner(cause.value)}; {patience}")
+        elif cause.kind is Kind.CALLED_OFF:
+            log.error(f"{self._supervisor.refusal}; {patience}")
         elif cause.kind is Kind.SIGNAL:
             log.info(f"{signal.Signals(cause.value).name} received; {patience}")
         log.start()
@@ -227,7 +241,7 @@ class Execution:
             (log.info if result.cause == "signal" else log.error)(verdict)
         if stuck:
             log.error(f"gave up on processes stuck in the kernel: {', '.join(map(str, stuck))}")
-        elif self._judge and result.cause not in ("success", "signal", "guard died"):
+        elif self._judge and result.cause not in ("success", "signal", "guard died", "called off"):
             self._stop_asked |= machine.stop_asked
             self._ask_for_another(self._judge, result.exit_code)
         if verdict and not self.again:

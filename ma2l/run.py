@@ -231,17 +231,56 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
         return Prepared(
             scheduler_pod(settings, command, here), environ, Names(here.log_dir, "scheduler", attempt=here.attempt)
         )
-    found = topology.find(settings, environ, waiter, guard_fd)
+
+    def planned() -> tuple[topology.Topology, Prepared]:
+        found = topology.find(settings, environ, waiter, guard_fd)
+        return found, _of_topology(settings, environ, command, facts, waiter, found)
+
+    found, prepared = planned()
+    if found.platform.text(environ, "process_starts") in ("", "0", "1"):
+        return prepared
+    return _settled(settings, environ, waiter, guard_fd, found, prepared, planned)
+
+
+def _settled(
+    settings: Settings,
+    environ: Mapping[str, str],
+    waiter: Waiter,
+    guard_fd: int | None,
+    found: topology.Topology,
+    prepared: Prepared,
+    planned: Callable[[], tuple[topology.Topology, Prepared]],
+) -> Prepared:
+    """After an in-place restart by the platform: the plan of a table that was given time to change, and is watched."""
+    from ma2l.platforms import stale
+
+    while found.read:
+        watch = stale.TableWatch(*found.read, stale.links_timeout(environ, found.platform))
+        before = stale.used_before(prepared.plan.log_dir)
+        new = before and before.isdisjoint(file.sha256() for file in prepared.plan.files)
+        if not watch.settle(0.0 if new else settings.rank_table_settle, waiter, guard_fd):
+            return replace(prepared, watch=watch)
+        watch.close()
+        found, prepared = planned()
+    return prepared
+
+
+def _of_topology(
+    settings: Settings,
+    environ: Mapping[str, str],
+    command: tuple[str, ...],
+    facts: Mapping[str, str],
+    waiter: Waiter,
+    found: topology.Topology,
+) -> Prepared:
+    """The plan of a run whose participants are known, and of its later attempts."""
     needed = needs_master_ip(settings, found, environ, command)
     master_ip = site.address_of(found.master or "127.0.0.1", waiter) if needed else ""
     node_rank, again = found.cluster.node_rank, len(found.cluster.nodes) == 1
 
     def attempt(restarts: int) -> Prepared:
-        own_dir = site.attempt_dir(run_dir, restarts)
-        here = site.gather(
-            settings, environ, found.platform, node_rank,
-            program=program, run_id=run_id, run_dir=own_dir, master_ip=master_ip, restarts=restarts,
-        )  # fmt: skip
+        own = {**facts, "run_dir": site.attempt_dir(facts["run_dir"], restarts)}
+        here = site.gather(settings, environ, found.platform, node_rank, **own, master_ip=master_ip, restarts=restarts)
         names = names_of(settings, found, here)
         return Prepared(make(settings, found, command, here), environ, names, again=attempt if again else None)
 

@@ -91,6 +91,10 @@ class Settings:
     rank_table_timeout: float = _option(
         1800.0, "longest wait for a complete rank table", "S", least=0, most=10**9, group="Rank table"
     )
+    rank_table_settle: float = _option(
+        10.0, "after an in-place restart: time for a table that was used before to change", "S", least=0, most=10**6,
+        group="Rank table",
+    )  # fmt: skip
 
     log_dir: str | None = _option(
         None, "where logs go (default: ma2l-log/RUN, on ModelArts its own)", "DIR", group="Logs"

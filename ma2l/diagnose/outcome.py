@@ -33,7 +33,7 @@ class Outcome:
     node_rank: int
     exit_code: int
     cause: str
-    """``success``, ``failure``, ``not started``, ``signal`` or ``guard died``."""
+    """``success``, ``failure``, ``not started``, ``called off``, ``signal`` or ``guard died``."""
     first: ProcessEnd | None
     """The process that failed first."""
     signum: int | None
@@ -46,6 +46,7 @@ _CAUSES = {
     Kind.REFUSED: "not started",
     Kind.SIGNAL: "signal",
     Kind.GUARD_DIED: "guard died",
+    Kind.CALLED_OFF: "called off",
 }
 
 

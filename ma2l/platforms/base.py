@@ -16,8 +16,8 @@ class Platform:
     """One place. ``variables`` maps a property to the names that may hold it, the most telling first.
 
     Properties: ``node_rank``, ``nodes`` (number), ``devices`` (of this node), ``world_size``, ``master``, ``pod`` (own
-    name in a rank table), ``ips`` and ``attempt`` (all of them count), ``task_index`` (of the pod), ``master_index``
-    (into ``hosts``).
+    name in a rank table), ``ips`` and ``attempt`` (all of them count), ``process_starts`` (in this container),
+    ``task_index`` (of the pod), ``master_index`` (into ``hosts``).
     """
 
     name: str

@@ -55,6 +55,7 @@ MODELARTS = Platform(
         "devices": ("MA_NUM_GPUS",),
         "pod": ("MA_CURRENT_INSTANCE_NAME", "BATCH_TASK_CURRENT_INSTANCE", "HOSTNAME"),
         "ips": ("MA_CURRENT_IP", "MA_CURRENT_HOST_IP", "POD_IP", "HOST_IP"),
+        "process_starts": ("MA_PROC_START_CNT",),
         "attempt": ("MA_PROC_START_CNT", "MA_SCHEDULE_CNT"),
     },
     connect_timeout=1800,

@@ -66,12 +66,12 @@ def read_when_complete(table: Announced, timeout: float, waiter: Waiter, guard: 
         Stopped: a stop signal arrived.
     """
     started = time.monotonic()
-    found = _look(table)
+    found = look(table)
     if isinstance(found, RankTable):
         return found
     log.start()
     log.info(f"waiting up to {timeout:.0f} s for the rank table {table.path} ({table.by}): {found.summary}")
-    watch = _watch_directory(table.path)
+    watch = watch_directory(table.path)
     fds = [(fd, events) for fd, events in ((guard, 0), (watch, READABLE)) if fd is not None]
     next_line = started + REPORT_EVERY
     try:
@@ -83,17 +83,17 @@ def read_when_complete(table: Announced, timeout: float, waiter: Waiter, guard: 
                 log.info(f"{found.summary}, {now - started:.0f} s")
                 next_line = now + REPORT_EVERY  # not "+=": after a suspended laptop that would say it all at once
             wakeup = waiter.wait(fds, min(now + LOOK_EVERY, next_line, started + timeout))
-            _stop_if_asked(wakeup.signals, guard in wakeup.ready)
+            stop_if_asked(wakeup.signals, guard in wakeup.ready)
             if watch in wakeup.ready:
                 os.read(watch, 65536)
-            found = _look(table)
+            found = look(table)
     finally:
         if watch is not None:
             os.close(watch)
     return found
 
 
-def _look(table: Announced) -> RankTable | Incomplete:
+def look(table: Announced) -> RankTable | Incomplete:
     """Read the table once, or the route plan beside a platform's table where that is complete."""
     path = _file(table)
     plan = os.path.join(os.path.dirname(path), modelarts.ROUTE_PLAN_TABLE)
@@ -122,7 +122,7 @@ def _read(path: str) -> RankTable | Incomplete:
         ) from None
 
 
-def _watch_directory(path: str) -> int | None:
+def watch_directory(path: str) -> int | None:
     """A ConfigMap is updated by renaming a symlink beside the file, so the directory is what changes."""
     directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
     fd = None
@@ -136,7 +136,12 @@ def _watch_directory(path: str) -> int | None:
     return fd
 
 
-def _stop_if_asked(signals: tuple[int, ...], guard_died: bool) -> None:
+def stop_if_asked(signals: tuple[int, ...], guard_died: bool) -> None:
+    """Leave a wait before the start.
+
+    Raises:
+        Stopped: a stop signal is among them, or the guard has died.
+    """
     for signum in signals:
         if signum in STOP_SIGNALS:
             raise Stopped(signum)

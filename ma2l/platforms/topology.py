@@ -35,6 +35,8 @@ class Topology:
     """Name or address of node 0, empty when this node is alone."""
     visible: visible.Visible
     warnings: tuple[str, ...] = ()
+    read: tuple[tables.Announced, RankTable] | None = None
+    """The platform's table as it was read, and where."""
 
 
 def current_platform(environ: Environ) -> Platform:
@@ -55,7 +57,8 @@ def find(settings: Settings, environ: Environ, waiter: Waiter, guard: int | None
     announced = tables.announced(settings.rank_table_file, environ)
     if announced:
         table = tables.read_when_complete(announced, settings.rank_table_timeout, waiter, guard)
-        return _from_table(table, announced.by, platform, settings, environ)
+        found = _from_table(table, announced.by, platform, settings, environ)
+        return found if announced.by == tables.OPTION else replace(found, read=(announced, table))
     trail = ["rank table: no variable names one and no platform directory is mounted"]
     for job in (MODELARTS, VOLCANO):
         lists = job.hosts(environ) if job.here(environ) else {}

@@ -56,6 +56,7 @@ class Kind(Enum):
     SIGNAL = "signal"  # value: signal number
     HEIRS = "heirs"  # value: how many processes that a shell was running have outlived it
     GUARD_DIED = "guard died"
+    CALLED_OFF = "called off"  # value: ma2l's exit code for what makes it useless to go on
     EMPTY = "empty"  # no descendant is left
     TICK = "tick"  # something may have changed, or the deadline passed
 
@@ -178,6 +179,8 @@ class Machine:
             return self._emptied()
         if kind is Kind.REFUSED:
             return self._fail(event, now)
+        if kind is Kind.CALLED_OFF:
+            return self._fail(event, now) if self.phase in (Phase.STARTING, Phase.RUNNING) else []
         if kind is Kind.HEIRS:
             return self._inherited(event.value, now)
         if kind is Kind.GUARD_DIED:

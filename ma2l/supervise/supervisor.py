@@ -58,6 +58,27 @@ if TYPE_CHECKING:
             """SIGKILL to the whole tree."""
 
 
+class Together:
+    """Several companions as one."""
+
+    def __init__(self, *companions: Companion) -> None:
+        self._companions = companions
+
+    def interests(self) -> list[tuple[int, int]]:
+        """Those of all."""
+        return [wanted for companion in self._companions for wanted in companion.interests()]
+
+    @property
+    def deadline(self) -> float | None:
+        """The earliest."""
+        return min((c.deadline for c in self._companions if c.deadline is not None), default=None)
+
+    def service(self, ready: Sequence[int], now: float) -> None:
+        """Each in turn."""
+        for companion in self._companions:
+            companion.service(ready, now)
+
+
 _LOOKS = (0.01, 0.05, 0.2, 1.0, 5.0)
 """Seconds after a stop signal at which we look for what a shell had only just forked then. A subshell stays a fork, and
 has heard it."""
@@ -92,7 +113,7 @@ class Supervisor:
         self._unheard: set[int] = set()
         self._looks: list[float] = []
         self.refusal: Ma2lError | None = None
-        """Why a process could not be started."""
+        """Why a process could not be started, or why it was useless to go on."""
         self.pids: dict[int, int] = {}
         """Pid of every process that was started, by its place in the plan."""
 
@@ -104,6 +125,12 @@ class Supervisor:
                 self._spawn(to_spawn)
             for event in self._next_events(block=to_spawn is None):
                 self._feed(event)
+
+    def call_off(self, error: Ma2lError) -> None:
+        """End the run, unless it is ending already: a companion has found out that it is useless to go on."""
+        if self._machine.phase in (Phase.STARTING, Phase.RUNNING):
+            self.refusal = error
+            self._feed(Event(Kind.CALLED_OFF, value=error.exit_code))
 
     def _spawn(self, worker: int) -> None:
         try:

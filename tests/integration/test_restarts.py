@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from ma2l.linux import net, processes
+from ma2l.mock.publish import configmap
+from ma2l.ranktable import canonical, fingerprint
 from tests.integration.harness import PATIENCE, Running, assert_nothing_left, run, until
+from tests.integration.test_rank_table import INITIALIZING, NAME, one_server
 
 Script = Callable[..., str]
 RECORD = 'env > "env.$MA2L_RESTART_COUNT.$RANK"; echo "count $MA2L_RESTART_COUNT"; '
@@ -232,3 +235,71 @@ while [ ! -e fail ]; do sleep 0.01; done
         assert stopping.process.returncode == 0
     assert processes.exit_code(os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1])) == 143
     assert_nothing_left()
+
+
+START_CNT = {"MA_JOB_DIR": "/job", "MA_PROC_START_CNT": "2"}
+"""A ModelArts container whose processes the platform has restarted in place."""
+
+
+def in_place(here: str, **more: str) -> dict[str, str | None]:
+    return {**START_CNT, "RANK_TABLE_FILE": f"{here}/config", **more}
+
+
+def first_start(here: str, table: str) -> None:
+    """A start that leaves the fingerprint of its table in the log directory."""
+    configmap(f"{here}/config", NAME, table)
+    assert run("--log-dir", "logs", "true", cwd=here, env=in_place(here, MA_PROC_START_CNT="1")).code == 0
+
+
+def test_the_table_of_the_start_before_is_given_time_to_change(here: str, script: Script) -> None:
+    first_start(here, one_server(0, 1, server_id="old"))
+    words = ("--log-dir", "logs", "--rank-table-settle", "3600", script('cp "$RANK_TABLE_FILE" "table.$RANK"'))
+    with Running(*words, cwd=here, env=in_place(here)) as running:
+        assert running.process.stderr is not None
+        assert "restarted in place: 3600 s for the rank table" in running.process.stderr.readline()
+        configmap(f"{here}/config", NAME, INITIALIZING)
+        configmap(f"{here}/config", NAME, one_server(0, 1, 2, server_id="new"))
+        assert running.finish().code == 0
+    assert sorted(path.name for path in Path(here).glob("table.*")) == ["table.0", "table.1", "table.2"]
+    assert all("new" in path.read_text() for path in Path(here).glob("table.*"))
+
+
+def test_a_table_that_no_start_before_has_used_is_not_waited_for(here: str) -> None:
+    first_start(here, one_server(0, 1, server_id="old"))
+    configmap(f"{here}/config", NAME, one_server(0, 1, server_id="new"))
+    finished = run("--log-dir", "logs", "--rank-table-settle", "3600", "true", cwd=here, env=in_place(here))
+    assert finished.code == 0
+    assert "restarted in place" not in finished.err
+
+
+def test_a_table_that_stays_the_same_is_used_after_that_time(here: str, script: Script) -> None:
+    first_start(here, one_server(0, 1))
+    finished = run("--log-dir", "logs", "--rank-table-settle", "0.2", "true", cwd=here, env=in_place(here))
+    assert finished.code == 0
+    assert "restarted in place: 0.2 s" in finished.err
+
+
+def test_a_table_that_changes_while_links_come_up_ends_the_run_with_both_fingerprints(
+    here: str, script: Script
+) -> None:
+    old, new = one_server(0, 1, server_id="old"), one_server(0, 1, server_id="new")
+    configmap(f"{here}/config", NAME, old)
+    worker = script(f'cp "$RANK_TABLE_FILE" "table.$RANK"; touch "ready.$RANK"; {WAIT}')
+    words = ("--log-dir", "logs", "--rank-table-settle", "0", "--max-restarts", "3", "--restart-on", "1-255", worker)
+    with Running(*words, cwd=here, env=in_place(here)) as running:
+        until(lambda: len(list(Path(here).glob("ready.*"))) == 2)
+        configmap(f"{here}/config", NAME, INITIALIZING)
+        configmap(f"{here}/config", NAME, new)
+        finished = running.finish()
+    assert finished.code == 203
+    used = fingerprint(Path(here, "table.0").read_bytes())
+    replaced = fingerprint(canonical(json.loads(new)))
+    assert f"the platform has replaced it since this restart, SHA-256 {used} by {replaced}" in finished.err
+    assert said(finished.err) == []
+    assert outcome(here, "node0.outcome.attempt2.json")["cause"] == "called off"
+
+
+def test_a_first_start_trusts_its_table(here: str) -> None:
+    first_start(here, one_server(0, 1))
+    words = ("--log-dir", "logs", "--rank-table-settle", "3600", "true")
+    assert run(*words, cwd=here, env=in_place(here, MA_PROC_START_CNT="1")).code == 0

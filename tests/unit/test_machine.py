@@ -252,3 +252,28 @@ def test_heirs_of_a_shell_keep_the_run_from_being_swept() -> None:
     machine.handle(Event(Kind.HEIRS, value=1), 1.1)
     assert machine.handle(exited(0, -15), 1.1) == []
     assert machine.handle(Event(Kind.HEIRS, value=0), 9.0) == SWEEP
+
+
+def test_a_run_that_is_called_off_stops_and_gives_the_code_of_the_reason() -> None:
+    machine = started(2)
+    assert machine.handle(Event(Kind.CALLED_OFF, value=203), 1.0) == ask(0, 1)
+    machine.handle(exited(0, 1), 1.1)
+    assert machine.handle(exited(1, 0), 1.2) == SWEEP
+    machine.handle(EMPTY, 1.2)
+    assert machine.exit_code == 203
+
+
+def test_what_has_ended_well_is_not_called_off_any_more() -> None:
+    machine = started(1)
+    machine.handle(exited(0, 0), 1.0)
+    assert machine.handle(Event(Kind.CALLED_OFF, value=203), 1.1) == []
+    machine.handle(EMPTY, 1.2)
+    assert machine.exit_code == 0
+
+
+def test_a_stop_signal_is_remembered_whatever_the_cause() -> None:
+    machine = started(2)
+    machine.handle(exited(0, 3), 1.0)
+    assert not machine.stop_asked
+    machine.handle(stop(), 1.1)
+    assert machine.stop_asked
