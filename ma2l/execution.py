@@ -47,6 +47,8 @@ class Prepared:
     again: Callable[[int], Prepared] | None = None
     """Prepares the attempt after so many restarts, of the same topology, with other ports and other files; ``None``
     where parts of the job run elsewhere."""
+    npus: tuple[int, ...] = ()
+    """Physical ids of the NPUs that it uses and that this host has; none where they are pretended."""
     watch: TableWatch | None = None
     """Ends the run where the rank table changes while links come up."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ma2l import log, site
+from ma2l.ascend.devices import present
 from ma2l.errors import UsageError
 from ma2l.execution import Execution, Prepared
 from ma2l.linux import processes
@@ -106,8 +107,12 @@ def _carry_out(
         policy = None
         if prepared.plan.mode != "mock":  # its nodes say it themselves
             log.warning(f"--max-restarts has no effect here: {why_never}")
-    console, attempt = Sink(1), 1
+    console, attempt, npus = Sink(1), 1, prepared.npus
     while True:
+        if npus and order.settings.wait_npu:
+            from ma2l.ascend import holders
+
+            holders.wait_until_free(npus, order.settings.wait_npu, prepared.environ, waiter, guard_fd)
         judge = partial(policy.judge, attempt) if policy else None
         on_all_running = partial(on_running, prepared)
         execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
@@ -219,10 +224,12 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
         environ = applied(job.nodes[0].environ, environ)
     program = find_program(command[0], environ.get("PATH", os.defpath))
     facts = {"program": program, "run_id": run_id, "run_dir": run_dir}
+    real = shape is None
     if settings.mode == "mpirun":
         from ma2l import mpirun
 
-        return mpirun.prepare(settings, environ, command, facts, waiter, guard_fd)
+        prepared = mpirun.prepare(settings, environ, command, facts, waiter, guard_fd)
+        return prepared if real else replace(prepared, npus=())
     if settings.host or settings.hostfile:
         raise UsageError("use -H or --hostfile", f"the mode {settings.mode} starts no other host", "add --mode mpirun")
     if mindcluster.is_scheduler_pod(environ):
@@ -234,7 +241,8 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
 
     def planned() -> tuple[topology.Topology, Prepared]:
         found = topology.find(settings, environ, waiter, guard_fd)
-        return found, _of_topology(settings, environ, command, facts, waiter, found)
+        prepared = _of_topology(settings, environ, command, facts, waiter, found)
+        return found, replace(prepared, npus=present(found.visible.kept)) if real else prepared
 
     found, prepared = planned()
     if found.platform.text(environ, "process_starts") in ("", "0", "1"):

@@ -63,6 +63,10 @@ class Settings:
     )
     stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
 
+    wait_npu: float = _option(
+        60.0, "longest wait for processes that still use this node's NPUs; 0 does not look", "S", least=0, most=10**9
+    )
+
     max_restarts: int = _option(
         0, "how often a failed run on one node is started again here", "N", least=0, most=10**6, group="Restarts"
     )

@@ -11,7 +11,7 @@ Ascend/ModelZoo-TensorFlow) for ``NPU-VISIBLE-DEVICES``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ma2l.errors import ConfigError
 
@@ -28,6 +28,12 @@ def device_files(dev: str = "/dev") -> tuple[int, ...]:
         return ()
     numbers = (name[len("davinci") :] for name in names if name.startswith("davinci"))
     return tuple(sorted(int(number) for number in numbers if _is_id(number)))
+
+
+def present(ids: Iterable[int]) -> tuple[int, ...]:
+    """Those of these physical ids whose device file is here."""
+    shown = device_files()
+    return tuple(i for i in ids if i in shown)
 
 
 def visible_devices(environ: Mapping[str, str]) -> tuple[int, ...] | None:

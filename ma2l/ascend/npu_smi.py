@@ -1,4 +1,4 @@
-"""Reads what ``npu-smi`` prints: the list, the map and the table of NPUs.
+"""Reads what ``npu-smi`` prints: the list, the map, the table of NPUs and of their processes.
 
 An *NPU* is a card; it has one *chip*, on Atlas A3 two, and one process trains on each chip. Every parser accepts the
 layouts of 910, 910B and A3, skips lines it does not know, and returns nothing for text that is something else.
@@ -100,6 +100,32 @@ def parse_info(text: str) -> tuple[Chip, ...]:
         elif len(words) > 1 and _is_number(words[0]):
             card = (int(words[0]), " ".join(words[1:]), cells[1])
     return tuple(found)
+
+
+def parse_processes(text: str) -> tuple[tuple[int, int, int, str], ...]:
+    """Processes in the second table of ``npu-smi info``: NPU, chip, pid as the driver counts it, and name."""
+    found: list[tuple[int, int, int, str]] = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        place = cells[0].split()
+        if len(cells) == 4 and len(place) == 2 and all(map(_is_number, (*place, cells[1]))):
+            found.append((int(place[0]), int(place[1]), int(cells[1]), cells[2]))
+    return tuple(found)
+
+
+def processes(environ: Mapping[str, str]) -> tuple[tuple[int, int, str], ...]:
+    """Ask npu-smi who uses which chip, in one call for all of them (``info -t proc-mem`` would take one for each).
+
+    Returns:
+        Physical id, pid and name; nothing where npu-smi is missing, fails or is stuck.
+    """
+    printed = tool.run("npu-smi", ("info",), environ)
+    if printed.failure:
+        return ()
+    chips = _completed(parse_info(printed.text), ())
+    id_of = {(chip.npu, chip.chip): chip.physical_id for chip in chips}
+    used = [(id_of.get((npu, chip)), pid, name) for npu, chip, pid, name in parse_processes(printed.text)]
+    return tuple((physical, pid, name) for physical, pid, name in used if physical is not None)
 
 
 def query(environ: Mapping[str, str]) -> tuple[Chip, ...] | str:

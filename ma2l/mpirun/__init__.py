@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ma2l import site
+from ma2l.ascend.devices import present
 from ma2l.cluster import Cluster, Device, Node
 from ma2l.errors import ConfigError, UsageError
 from ma2l.execution import Prepared
@@ -58,7 +59,8 @@ def prepare(
         hosts = _hosts(listed, settings, found, here)
         plan = openmpi.plan(settings, found, hosts, command, here, mpirun)
         again = attempt if plan.nodes == 1 else None
-        prepared = Prepared(plan, environ, names_of(settings, found, here), again=again)
+        npus = () if listed else present(found.visible.kept)
+        prepared = Prepared(plan, environ, names_of(settings, found, here), again=again, npus=npus)
         return nodes.reach(prepared, settings, found.cluster, here, waiter) if several else prepared
 
     return attempt(0)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from ma2l import log, site
+from ma2l.ascend.devices import device_files, rt_visible_devices
 from ma2l.errors import CommandNotFound, ConfigError, Ma2lError
 from ma2l.execution import Prepared
 from ma2l.linux import net
@@ -77,7 +78,9 @@ def prepare(
         _check_scheduler(arguments, layout, here)
         plan = bind(make(arguments, layout, order.command, here))
         _set_aside(plan, here.names)  # of an earlier attempt too: a script looks for the last one's where msrun's are
-        return Prepared(plan, order.environ, here.names, again=attempt if layout.alone or layout.simulated else None)
+        again = attempt if layout.alone or layout.simulated else None
+        npus = () if layout.simulated else _npus(layout.local, order.environ)
+        return Prepared(plan, order.environ, here.names, again=again, npus=npus)
 
     return attempt(0)
 
@@ -101,6 +104,13 @@ def _look(
         stem=_stem(arguments.worker_log_name, master_ip),
         chdir=settings.chdir,
     )
+
+
+def _npus(workers: int, environ: Mapping[str, str]) -> tuple[int, ...]:
+    """Physical ids of the NPUs that so many workers use, as far as they are here: msrun numbers those that it sees."""
+    shown = device_files()
+    chosen = rt_visible_devices(environ) or range(len(shown))
+    return tuple(shown[i] for i in chosen[:workers] if i < len(shown))
 
 
 def _hosts_scheduler(master_ip: str, layout: Layout) -> bool:

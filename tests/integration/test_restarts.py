@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from ma2l.linux import net, processes
 from ma2l.mock.publish import configmap
 from ma2l.ranktable import canonical, fingerprint
-from tests.integration.harness import PATIENCE, Running, assert_nothing_left, run, until
+from tests.integration.harness import PATIENCE, Finished, Running, assert_nothing_left, run, until
 from tests.integration.test_rank_table import INITIALIZING, NAME, one_server
 
 Script = Callable[..., str]
@@ -303,3 +304,70 @@ def test_a_first_start_trusts_its_table(here: str) -> None:
     first_start(here, one_server(0, 1))
     words = ("--log-dir", "logs", "--rank-table-settle", "3600", "true")
     assert run(*words, cwd=here, env=in_place(here, MA_PROC_START_CNT="1")).code == 0
+
+
+WITH_NPUS = """\
+import os, sys
+from ma2l.ascend import devices, holders
+devices.device_files.__defaults__ = (sys.argv[1],)
+holders.wait_until_free.__kwdefaults__["dev"] = sys.argv[1]
+from ma2l import cli
+os._exit(cli.main(sys.argv[2:]))
+"""
+"""ma2l on a host whose device files are in another directory than ``/dev``."""
+
+
+@pytest.fixture
+def holder(here: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that uses NPU 1 of a host with two."""
+    os.mkdir(f"{here}/dev")
+    for name in ("davinci0", "davinci1"):
+        Path(here, "dev", name).touch()
+    with open(f"{here}/dev/davinci1") as file:
+        process = subprocess.Popen(["sleep", "1000"], stdin=file)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def on_npus(here: str, *words: str) -> Finished:
+    command = (sys.executable, "-c", WITH_NPUS, f"{here}/dev", *words)
+    with started(here, *command) as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    return Finished(process.returncode, out, err)
+
+
+def started(here: str, *command: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "RANK_TABLE_FILE": f"{here}/table.json", "PATH": "/usr/bin:/bin"}
+    Path(here, "table.json").write_text(one_server(0, 1))
+    return subprocess.Popen(command, cwd=here, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_npus_in_use_are_waited_for_and_their_user_is_named(here: str, holder: subprocess.Popen[bytes]) -> None:
+    command = (sys.executable, "-c", WITH_NPUS, f"{here}/dev", "--wait-npu", "3600", "touch", "started")
+    with started(here, *command) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line == f"ma2l: waiting up to 3600 s for NPU 0-1, in use by pid {holder.pid} (sleep 1000, NPU 1)\n"
+        assert not Path(here, "started").exists()
+        holder.kill()
+        holder.wait()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert Path(here, "started").exists()
+
+
+def test_npus_that_stay_in_use_are_no_place_to_start(here: str, holder: subprocess.Popen[bytes]) -> None:
+    finished = on_npus(here, "--wait-npu", "0.1", "touch", "started")
+    assert finished.code == 197
+    assert f"still in use by pid {holder.pid} (sleep 1000, NPU 1)" in finished.err
+    assert not Path(here, "started").exists()
+
+
+@pytest.mark.parametrize("words", [("--wait-npu", "0"), ("--mock", "2")])
+def test_nobody_is_looked_for_where_that_is_not_wanted_or_npus_are_pretended(
+    here: str, holder: subprocess.Popen[bytes], words: tuple[str, ...]
+) -> None:
+    finished = on_npus(here, *words, "touch", "started")
+    assert finished.code == 0
+    assert holder.poll() is None
