@@ -31,6 +31,7 @@ CONSOLE_PATIENCE = 5.0
 """Seconds for a console that takes no more bytes when everything else is done."""
 CONSOLE_LIMIT = 60.0
 """Seconds for one that takes them slowly: the devices wait for us to end."""
+_ALWAYS_SHOWN = ("once", "mpirun", "agent")
 LAUNCHER_EXTRA_GRACE = 5.0
 """Seconds that a launcher of launchers waits beyond their own grace."""
 
@@ -89,7 +90,8 @@ class Execution:
         roles = [spec.role for spec in self._plan.processes]
         grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles or settings.shim_msrun else 0)
         schedulers = [role == "scheduler" and len(roles) > 1 for role in roles]
-        alone = roles.count("rank") == self._plan.world_size  # else ranks of other launchers may need the scheduler yet
+        ranks = roles.count("rank") or len(self._plan.rank_logs)
+        alone = ranks == self._plan.world_size  # else ranks of other launchers may need the scheduler yet
         self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if alone else None)
         self._system = System(self._plan.processes, prepared.environ, waiter)
 
@@ -139,7 +141,7 @@ class Execution:
         files = [
             (spec.log, _prefix(spec))
             for spec in plan.processes
-            if spec.log and (spec.role in ("once", "mpirun") or (spec.number is not None and shown(spec.number)))
+            if spec.log and (spec.role in _ALWAYS_SHOWN or (spec.number is not None and shown(spec.number)))
         ]
         files += [(path, f"[{rank}] ") for rank, path in plan.rank_logs if shown(rank)]
         try:

@@ -226,6 +226,8 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
     facts = {"program": program, "run_id": run_id, "run_dir": run_dir}
     real = shape is None
     if settings.mode == "mpirun":
+        if settings.agent:
+            raise UsageError("use --agent in the mode mpirun", "there mpirun starts the ranks", "choose one of them")
         from ma2l import mpirun
 
         prepared = mpirun.prepare(settings, environ, command, facts, waiter, guard_fd)
@@ -289,7 +291,11 @@ def _of_topology(
     def attempt(restarts: int) -> Prepared:
         own = {**facts, "run_dir": site.attempt_dir(facts["run_dir"], restarts)}
         here = site.gather(settings, environ, found.platform, node_rank, **own, master_ip=master_ip, restarts=restarts)
-        names = names_of(settings, found, here)
-        return Prepared(make(settings, found, command, here), environ, names, again=attempt if again else None)
+        names, plan = names_of(settings, found, here), make(settings, found, command, here)
+        if settings.agent:
+            from ma2l.agent.prepare import hand_over
+
+            plan = hand_over(plan, settings.agent, names, here)
+        return Prepared(plan, environ, names, again=attempt if again else None)
 
     return attempt(0)

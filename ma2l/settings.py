@@ -74,6 +74,10 @@ class Settings:
         None, "exit codes that are worth it, such as 1,137,128-255 (default: all but 2,78,126,127)", "CODES",
         group="Restarts",
     )  # fmt: skip
+    agent: str | None = _option(
+        None, "the platform's agent that starts and kills ranks instead: taskd, or MODULE:NAME", "NAME",
+        group="Restarts",
+    )  # fmt: skip
 
     host: str | None = _option(None, "hosts and their ranks, for --mode mpirun; also -H", "a:8,b:8", group="OpenMPI")
     hostfile: str | None = _option(None, "the same in a file of `HOST slots=N` lines", "FILE", group="OpenMPI")

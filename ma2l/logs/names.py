@@ -44,6 +44,10 @@ class Names:
         """The launcher's own messages."""
         return self._path(f"{self.node}.launcher", "txt" if self.job_id else "log")
 
+    def agent(self) -> str:
+        """Output of a platform's agent."""
+        return self._path(f"{self.node}.agent", "txt" if self.job_id else "log")
+
     def plan(self) -> str:
         """The plan as JSON."""
         return self._path(f"{self.node}.plan", "json")

@@ -77,6 +77,10 @@ def prepare(
         here = _look(arguments, layout, order, run_id, run_dir, waiter, restarts)
         _check_scheduler(arguments, layout, here)
         plan = bind(make(arguments, layout, order.command, here))
+        if order.settings.agent:
+            from ma2l.agent.prepare import hand_over
+
+            plan = hand_over(plan, order.settings.agent, here.names, here.site)
         _set_aside(plan, here.names)  # of an earlier attempt too: a script looks for the last one's where msrun's are
         again = attempt if layout.alone or layout.simulated else None
         npus = () if layout.simulated else _npus(layout.local, order.environ)

@@ -26,7 +26,7 @@ class ProcessSpec:
 
     role: str
     """``rank``, ``scheduler`` (of a MindSpore dynamic cluster), ``once`` (per node), ``launcher`` (of a mock node),
-    ``mpirun`` (which starts the ranks itself)."""
+    ``mpirun`` and ``agent`` (which start the ranks themselves)."""
     argv: tuple[str, ...]
     program: str
     """Path of the executable."""

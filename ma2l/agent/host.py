@@ -1,0 +1,90 @@
+"""The process that runs an agent and is the parent of the workers it starts.
+
+usage: host AGENT NODE_RANK RANKS_FILE
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from ma2l.agent.plan import described_ranks
+from ma2l.agent.workers import ALL, Workers
+from ma2l.linux import libc
+
+TYPE_CHECKING = False  # as everywhere on the start path
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class TaskD:
+    """MindX TaskD by its agent's functions, which newer versions have, else by its plug-in for msrun."""
+
+    def __init__(self) -> None:
+        try:
+            from taskd.api import taskd_agent_api as api  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            from taskd.python.framework.agent.ms_mgr import msrun_plugin  # type: ignore[import-not-found,unused-ignore]
+
+            plugin = msrun_plugin.MSRunPlugin()
+            self.register_callbacks, self.start = plugin.register_callbacks, plugin.start
+        else:
+            if not api.init_taskd_agent({"Framework": "MindSpore"}):
+                raise RuntimeError("TaskD's agent says that it cannot be used here")
+            self.register_callbacks, self.start = api.register_func, api.start_taskd_agent
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the agent to its end, and the workers to theirs; returns the exit code."""
+    name, node, path = words
+    with open(path, encoding="utf-8") as file:
+        specs = described_ranks(file.read())
+    libc.become_subreaper()  # what a killed worker had below it is waited for before it is started again
+    workers = Workers(specs, os.environ, int(node))
+
+    def stop(signum: int, _frame: object) -> None:
+        """The launcher asks this process alone: every worker is asked as it would be, and waited for."""
+        workers.signal(signal.SIGTERM)
+        workers.wait()
+        os._exit(128 + signum)
+
+    signal.signal(signal.SIGTERM, stop)
+    for notice in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(notice, lambda signum, _frame: workers.signal(signum))
+    try:
+        agent = _load(name)
+        for callback, function in workers.callbacks().items():
+            agent.register_callbacks(callback, function)
+        agent.start()
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            workers.kill([ALL])
+            return _said(workers) or (end.code if isinstance(end.code, int) else 1)
+    workers.wait()
+    return _said(workers)
+
+
+def _said(workers: Workers) -> int:
+    """The code of the worker that failed, after naming it: the launcher's report shows the end of this log."""
+    failed = workers.failed
+    if failed:
+        print(
+            f"{failed.name} failed: exit code {workers.exit_code}; its log is {failed.log}", file=sys.stderr, flush=True
+        )
+    return workers.exit_code
+
+
+def _load(name: str) -> Any:
+    """Make the agent.
+
+    Raises:
+        ImportError, AttributeError: there is none of that name.
+    """
+    if name == "taskd":
+        return TaskD()
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    return getattr(importlib.import_module(module), attribute)()
