@@ -198,6 +198,27 @@ def test_an_mpirun_on_one_host_is_restarted_as_a_whole(here: str, script: Script
     assert {path.name for path in Path(here).glob("started.1.*")} == {"started.1.0", "started.1.1"}
 
 
+def test_many_attempts_need_no_more_descriptors_than_one(here: str) -> None:
+    few = ("sh", "-c", 'ulimit -n 40; exec "$@"', "sh")
+    words = ("--mock", "1", "--max-restarts", "60", "--restart-on", "1", "false")
+    with Running(*words, cwd=here, before=few) as running:
+        finished = running.finish()
+    assert finished.code == 1
+    assert said(finished.err)[-1] == "61 of 61 ended with exit code 1"
+
+
+@pytest.mark.parametrize(("restarts", "text"), [("1", ""), ("0", "rank 0 failed first: exit code 9")])
+def test_the_termination_message_is_about_the_last_attempt(here: str, script: Script, restarts: str, text: str) -> None:
+    message = Path(here, "message")
+    message.touch()
+    env = {"RANK_TABLE_FILE": f"{here}/table.json", "MA_TERMINATION_MESSAGE_PATH": str(message)}
+    Path(here, "table.json").write_text(one_server(0))
+    worker = script('[ "$MA2L_RESTART_COUNT" = 1 ] || exit 9')
+    run("--max-restarts", restarts, "--restart-on", "9", worker, cwd=here, env=env)
+    assert message.read_text().startswith(text)
+    assert bool(message.read_text()) is bool(text)
+
+
 MSRUN = ("msrun", "--worker_num=2", "--local_worker_num=2", "--log_dir=logs")
 
 

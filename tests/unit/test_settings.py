@@ -153,8 +153,8 @@ def test_a_value_in_the_file_means_what_it_means_on_the_command_line(
 WRONG_FILES = {
     "- a": "it holds a list; write `option: value` lines",
     "hello": "it holds a single value; write `option: value` lines",
-    "mod: torch": "there is no option 'mod'; did you mean mode? allowed are bind, chdir, ",
-    "config: x": "there is no option 'config'; allowed are bind, chdir, ",
+    "mod: torch": "there is no option 'mod'; did you mean mode? allowed are agent, bind, chdir, ",
+    "config: x": "there is no option 'config'; allowed are agent, bind, chdir, ",
     "a: b: c": "mapping values are not allowed here",
     "a: [": "expected the node content",
     "[" * 5000: "maximum recursion depth exceeded",
