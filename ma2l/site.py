@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 NAME_TIMEOUT = 300.0
 """Seconds for the name of node 0 to appear in DNS: the pods of a job start minutes apart."""
 _LOOK_AGAIN = 1.0
+_TELLING_PID = 300
+"""What every machine has given away by the time that somebody logs in (RESERVED_PIDS of the kernel)."""
 
 
 def new_run_id() -> str:
-    """Start time and pid: tells runs on one machine apart and sorts by time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    """Start time and pid: tells runs on one machine apart and sorts by time.
+
+    Containers with PID namespaces of their own have the same few pids, and may share ``/tmp`` and start in one second;
+    there chance takes the pid's place.
+    """
+    pid = os.getpid()
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{pid if pid >= _TELLING_PID else os.urandom(3).hex()}"
 
 
 def gather(

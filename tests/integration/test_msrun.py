@@ -88,7 +88,8 @@ def test_a_worker_without_a_rank_has_a_name_in_the_report(here: str, port: str, 
     finished = msrun(here, port, "--worker_num=4", "--local_worker_num=2", f"--master_addr={ELSEWHERE}", failing)
     assert finished.code == 5
     assert "ma2l: error: worker 1 failed: exit code 5; stopping 1 process within 25 s" in finished.err
-    assert re.search(r"worker 1 failed first: exit code 5 after \d+\.\d s \(pid \d+, device 1\); 1 other stopped", finished.err)
+    verdict = r"worker 1 failed first: exit code 5 after \d+\.\d s \(pid \d+, device 1\); 1 other stopped"
+    assert re.search(verdict, finished.err)
     assert f"--- last lines of {here}/worker_1.log\ngone wrong\n---\n" in finished.err
 
 
