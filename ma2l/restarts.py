@@ -27,6 +27,21 @@ class Policy:
     chosen: bool
     """Whether the user chose the codes; then an early failure counts like any other."""
 
+    def why_never(self, outer: str, whole: bool) -> str:
+        """Why this launcher restarts nothing; empty where it may.
+
+        Args:
+            outer: the run that this one is part of, empty where there is none.
+            whole: whether all of the job is this launcher's.
+        """
+        if outer:
+            return f"this is a part of the run {outer}, and restarts are up to that one"
+        if not whole:
+            return (
+                "other parts of the job run elsewhere; a failure ends all at once, for the platform to start them again"
+            )
+        return ""
+
     def judge(self, attempt: int, code: int, seconds: float) -> tuple[bool, str]:
         """Whether the run is started again, and what is said about it.
 

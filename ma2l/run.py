@@ -15,9 +15,10 @@ from ma2l.execution import Execution, Prepared
 from ma2l.linux import processes
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.names import Names
+from ma2l.logs.select import console_ranks
 from ma2l.logs.sink import Sink
 from ma2l.mock.decide import decide
-from ma2l.plan.make import make, names_of, needs_master_ip, scheduler_pod
+from ma2l.plan.make import fitted, make, names_of, needs_master_ip, scheduler_pod
 from ma2l.plan.spec import applied
 from ma2l.platforms import mindcluster, rank, topology
 from ma2l.settings import Settings
@@ -62,16 +63,16 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
         from ma2l import one_rank
 
         planner = one_rank.take_place(order, already)
-    foreground = _detach(order.environ) if detached and not already else None
-    detached = foreground is not None
+    foreground = _detach(order) if detached and not already else None
+    ranks, detached = order.settings.console_ranks, foreground is not None
     if detached:
         order = replace(order, settings=replace(order.settings, console_ranks="none"))  # nobody is there to read
     run_id = site.new_run_id()
     run_dir = site.make_run_dir(run_id, order.environ)
     locked = site.hold_run_dir(run_dir)
     pid, started = os.getpid(), processes.start_time(os.getpid())
-    guard_fd = guard.start(lambda: site.remove_run_dir(run_dir), _teller(foreground, run_dir))
-    waiter = Waiter()
+    guard_fd, mask = guard.start(lambda: site.remove_run_dir(run_dir), _teller(foreground, run_dir))
+    waiter = Waiter(mask)
 
     def on_running(prepared: Prepared) -> None:
         nonlocal foreground
@@ -80,7 +81,7 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
             from ma2l.supervise import detach
 
             stop = detach.stop_command(run_id, run_dir) if found else f"kill {pid}"
-            detach.hand_over(foreground, prepared.plan, stop)
+            detach.hand_over(foreground, prepared.plan, ranks, stop, prepared.names.launcher())
             foreground = None  # a later attempt finds nobody there
 
     try:
@@ -102,7 +103,7 @@ def _carry_out(
     on_running: Callable[[Prepared], None],
 ) -> int:
     """Carry the plan out, and again as often as the user allows; returns the exit code of the last attempt."""
-    why_never = policy and _why_never(order, prepared)
+    why_never = policy and policy.why_never(order.environ.get("MA2L_RUN_ID", ""), prepared.again is not None)
     if why_never:
         policy = None
         if prepared.plan.mode != "mock":  # its nodes say it themselves
@@ -113,6 +114,8 @@ def _carry_out(
             from ma2l.ascend import holders
 
             holders.wait_until_free(npus, order.settings.wait_npu, prepared.environ, waiter, guard_fd)
+        if prepared.at_start:
+            prepared.at_start()
         judge = partial(policy.judge, attempt) if policy else None
         on_all_running = partial(on_running, prepared)
         execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
@@ -140,16 +143,6 @@ def _policy(settings: Settings) -> Policy | None:
     return None
 
 
-def _why_never(order: Order, prepared: Prepared) -> str:
-    """Why this launcher does not restart its part of the job; empty where it may."""
-    outer = order.environ.get("MA2L_RUN_ID")
-    if outer:
-        return f"this is a part of the run {outer}, and restarts are up to that one"
-    if prepared.again is None:
-        return "other parts of the job run elsewhere; a failure ends all at once, for the platform to start them again"
-    return ""
-
-
 def _called_off(waiter: Waiter, guard_fd: int | None) -> bool:
     """Whether a stop signal, or the guard's end, has come between two attempts."""
     wakeup = waiter.wait([] if guard_fd is None else [(guard_fd, 0)], time.monotonic())
@@ -159,11 +152,12 @@ def _called_off(waiter: Waiter, guard_fd: int | None) -> bool:
     return stopped
 
 
-def _detach(environ: Mapping[str, str]) -> int | None:
+def _detach(order: Order) -> int | None:
     """Leave the foreground process; returns the link to it, or ``None`` where the run has to stay joined."""
     from ma2l.supervise import detach
 
-    because = detach.why_not(environ, os.getpid())
+    console_ranks(order.settings.console_ranks, world_size=1, terminal=False)  # wrong ones are told before all else
+    because = detach.why_not(order.environ, os.getpid())
     if because:
         log.info(f"the run stays joined (--join=True): {because}")
         return None
@@ -208,7 +202,7 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
     Raises:
         Ma2lError, Stopped: as ``launch``.
     """
-    settings, environ, command = order.settings, dict(order.environ), order.command
+    settings, environ, command = fitted(order.settings, order.command), dict(order.environ), order.command
     shape, announcement = decide(settings, environ)
     if shape:
         from ma2l.mock import launchers, stage
@@ -234,8 +228,9 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
         return prepared if real else replace(prepared, npus=())
     if settings.host or settings.hostfile:
         raise UsageError("use -H or --hostfile", f"the mode {settings.mode} starts no other host", "add --mode mpirun")
+    if settings.keep_going or settings.mpi_args:
+        raise UsageError("use --keep-going or --mpi-args", f"no mpirun in mode {settings.mode}", "add --mode mpirun")
     if mindcluster.is_scheduler_pod(environ):
-        here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="", restarts=0)
         here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="", restarts=0)
         return Prepared(
             scheduler_pod(settings, command, here), environ, Names(here.log_dir, "scheduler", attempt=here.attempt)

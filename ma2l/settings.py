@@ -62,6 +62,10 @@ class Settings:
         "none", "CPUs of each rank: cores of its own, or its NPU's NUMA node, from the start", "HOW", choices=BINDS
     )
     stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
+    failure_grace: float | None = _option(
+        None, "time between a rank's failure and SIGTERM (default: 0, with dying checkpoints 720)", "S",
+        least=0, most=10**6,
+    )  # fmt: skip
 
     wait_npu: float = _option(
         60.0, "longest wait for processes that still use this node's NPUs; 0 does not look", "S", least=0, most=10**9
@@ -127,8 +131,11 @@ class Settings:
         None, f"YAML file with these options (default: ./{DEFAULT_FILE})", "FILE", group="General"
     )
 
+    mode_of_profile: bool = False
+    """No option: whether the mode is the profile's own, and nobody's who chose it for this command."""
 
-FIELDS: dict[str, Field[Any]] = {option.name: option for option in fields(Settings)}
+
+FIELDS: dict[str, Field[Any]] = {option.name: option for option in fields(Settings) if option.metadata}
 
 ALIASES = {"local_worker_num": "nproc_per_node", "cluster_time_out": "cluster_timeout"}
 """Names of msrun that differ from ours; torchrun's (nproc_per_node, nnodes, node_rank, ...) do not."""
@@ -210,7 +217,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings
 
         values["profile"] = profiles.find(values["profile"])
         _add(profiles.options(values["profile"]), values["profile"], values, origins)
-    return Settings(**values), origins
+    return Settings(**values, mode_of_profile="mode" in origins and origins["mode"] == values.get("profile")), origins
 
 
 def _add(more: Mapping[str, object], path: str, values: dict[str, Any], origins: dict[str, str]) -> None:

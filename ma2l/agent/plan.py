@@ -41,7 +41,7 @@ def handed_over(plan: Plan, agent: str, python: str, run_dir: str, log: str) -> 
     return replace(
         plan,
         processes=(*others, host),
-        files=(*plan.files, PlannedFile(path, described, text=True)),
+        files=(*plan.files, PlannedFile(path, described, kind="text")),
         rank_logs=numbered,
         notes=(*plan.notes, f"the agent {agent} starts and kills the ranks of this node"),
     )

@@ -44,6 +44,7 @@ def prepare(
         why = f"{launcher} starts the ranks itself" if launcher else "--per-node asks for one process per node"
         raise ConfigError("use the mode mpirun", why, "leave --mode out, or let mpirun start the ranks")
     mpirun, doubt = find(environ)
+    openmpi.extra_words(settings, mpirun.major)  # on every node: the others would wait for a node 0 that gave up here
     listed = listed_hosts(settings)
     found = _of_hosts(listed, settings, environ) if listed else topology.find(settings, environ, waiter, guard_fd)
     several = not listed and len(found.cluster.nodes) > 1
@@ -69,14 +70,13 @@ def prepare(
 def _hosts(listed: list[tuple[str, int]], settings: Settings, found: Topology, here: Site) -> openmpi.Hosts:
     """Where mpirun starts the ranks, and how it is told."""
     if listed:
-        flags = ("-H", settings.host) if settings.host else ("--hostfile", str(settings.hostfile))
-        return openmpi.Hosts(tuple(map(str, flags)), tuple(slots for _, slots in listed), ours=False)
+        return openmpi.Hosts(flags_of(listed, settings), tuple(slots for _, slots in listed), ours=False)
     slots = tuple(len(node.devices) for node in found.cluster.nodes)
     return openmpi.Hosts(("--hostfile", openmpi.file_of(here.run_dir)), slots, ours=True)
 
 
 def listed_hosts(settings: Settings) -> list[tuple[str, int]]:
-    """The hosts that the user names, with the number of ranks of each; none where the topology tells.
+    """The hosts that the user names, each once, with the number of its ranks; none where the topology tells.
 
     Raises:
         UsageError: they are named twice.
@@ -85,7 +85,10 @@ def listed_hosts(settings: Settings) -> list[tuple[str, int]]:
     if settings.host and settings.hostfile:
         raise UsageError("use -H and --hostfile", "both name the hosts", "leave one of them out")
     if settings.host:
-        return openmpi.parse_hosts(settings.host, settings.nproc_per_node)
+        slots: dict[str, int] = {}
+        for name, more in openmpi.parse_hosts(settings.host, settings.nproc_per_node):
+            slots[name] = slots.get(name, 0) + more
+        return list(slots.items())
     if not settings.hostfile:
         return []
     try:
@@ -93,6 +96,13 @@ def listed_hosts(settings: Settings) -> list[tuple[str, int]]:
             return openmpi.parse_hostfile(file.read(), settings.hostfile, settings.nproc_per_node)
     except OSError as error:
         raise ConfigError(f"use the hostfile {settings.hostfile}", str(error.strerror), "check the path") from None
+
+
+def flags_of(listed: list[tuple[str, int]], settings: Settings) -> tuple[str, str]:
+    """How mpirun is told of them; where ``--nproc-per-node`` fills in slots the user's own file would not do."""
+    if settings.hostfile and not settings.nproc_per_node:
+        return "--hostfile", settings.hostfile
+    return "-H", ",".join(f"{name}:{slots}" for name, slots in listed)
 
 
 def _of_hosts(listed: list[tuple[str, int]], settings: Settings, environ: Mapping[str, str]) -> Topology:

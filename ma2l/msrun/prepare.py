@@ -63,7 +63,7 @@ def prepare(
     waiter: Waiter,
     _guard_fd: int | None,
 ) -> Prepared:
-    """Everything up to the plan; nothing runs yet, older logs of the same names are set aside.
+    """Everything up to the plan; nothing runs yet. Older logs of the same names are set aside when the run begins.
 
     Raises:
         ConfigError: the scheduler cannot be where the arguments say, or processes not on the CPUs.
@@ -81,10 +81,10 @@ def prepare(
             from ma2l.agent.prepare import hand_over
 
             plan = hand_over(plan, order.settings.agent, here.names, here.site)
-        _set_aside(plan, here.names)  # of an earlier attempt too: a script looks for the last one's where msrun's are
         again = attempt if layout.alone or layout.simulated else None
         npus = () if layout.simulated else _npus(layout.local, order.environ)
-        return Prepared(plan, order.environ, here.names, again=again, npus=npus)
+        aside = partial(_set_aside, plan, here.names)  # of an earlier attempt too: where msrun's are is the last one
+        return Prepared(plan, order.environ, here.names, at_start=aside, again=again, npus=npus)
 
     return attempt(0)
 

@@ -4,7 +4,7 @@
     STARTING ───────────────► RUNNING ───────────────► FINISHING ─────┐
         │ a failure or a stop    │                          │ scheduler │ scheduler gone,
         │ signal                 │                          ▼ lingers   │ or none
-        └────────────────────────┴────────────► STOPPING ◄──┘           ▼
+        └────────────────────────┴───► (PARTING) ──► STOPPING ◄──┘      ▼
                                                     │ leaders gone ► SWEEPING
                                       grace over,   │                   │ strays linger
                                       second signal └───► KILLING ◄─────┘
@@ -12,9 +12,11 @@
                                                             ▼
                                                           DONE   (also straight from SWEEPING)
 
-A worker is the leader of its own session. STOPPING asks leaders only: a leader may be saving a checkpoint with the help
-of its children. Where the leader is a shell, what it runs is asked as well and takes its place when it dies. SWEEPING
-asks whatever the leaders left behind, KILLING asks nobody.
+A worker is the leader of its own session. PARTING asks nobody: a rank of a whole job has failed whose other ranks save
+a dying checkpoint without being asked; it ends with the time for that, the last rank or a stop signal. STOPPING asks
+leaders only: a leader may be saving a checkpoint with the help of its children. Where the leader is a shell, what it
+runs is asked as well and takes its place when it dies. SWEEPING asks whatever the leaders left behind, KILLING asks
+nobody.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class Phase(Enum):
     STARTING = "starting"
     RUNNING = "running"
     FINISHING = "finishing"
+    PARTING = "parting"
     STOPPING = "stopping"
     SWEEPING = "sweeping"
     KILLING = "killing"
@@ -128,14 +131,20 @@ class Machine:
         grace: seconds between asking the leaders to stop and SIGKILL.
         scheduler_grace: seconds for the scheduler to leave by itself; ``None`` without limit, for workers of other
             nodes may still need it, and it ends by its own heartbeat when they are gone.
+        failure_grace: seconds that the survivors of a failure have before they are asked to stop.
     """
 
     def __init__(
-        self, schedulers: Sequence[bool], grace: float, scheduler_grace: float | None = SCHEDULER_GRACE
+        self,
+        schedulers: Sequence[bool],
+        grace: float,
+        scheduler_grace: float | None = SCHEDULER_GRACE,
+        failure_grace: float = 0.0,
     ) -> None:
         self._schedulers = tuple(schedulers)
         self._grace = grace
         self._scheduler_grace = scheduler_grace
+        self._failure_grace = failure_grace
         self._started = 0
         self._alive: set[int] = set()
         self._heirs = 0
@@ -160,6 +169,11 @@ class Machine:
     def stop_asked(self) -> bool:
         """Whether a stop signal came, before or after the cause."""
         return self._stop_signals > 0
+
+    @property
+    def _ranks_left(self) -> bool:
+        """Whether anybody but a scheduler is alive."""
+        return not all(self._schedulers[worker] for worker in self._alive)
 
     def tie(self, worker: int) -> tuple[bool, int]:
         """Sort key for workers that were reaped together, which have no order in time: the lowest rank counts as the
@@ -203,8 +217,10 @@ class Machine:
         if self.phase in (Phase.STARTING, Phase.RUNNING):
             if event.value != 0:
                 return self._fail(event, now)
-            if self.phase is Phase.RUNNING and all(self._schedulers[worker] for worker in self._alive):
+            if self.phase is Phase.RUNNING and not self._ranks_left:
                 return self._finish(now)
+        elif self.phase is Phase.PARTING and not self._ranks_left:
+            return self._stop(now)
         elif self.phase is Phase.STOPPING and not self._alive and not self._heirs:
             return self._sweep(now)
         return []
@@ -221,7 +237,7 @@ class Machine:
         if signum not in STOP_SIGNALS:
             return self._pass_on(signum)
         self._stop_signals += 1
-        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING):
+        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING, Phase.PARTING):
             if self.phase is not Phase.FINISHING:  # every rank has ended with 0: the job is done and stays done
                 self._blame(event, now)
             return self._stop(now)
@@ -249,7 +265,7 @@ class Machine:
             return [Action(Target.EVERYTHING, signal.SIGKILL)]  # orphans of the last round have been adopted since
         if self.deadline is None or now < self.deadline:
             return []
-        if self.phase is Phase.FINISHING:
+        if self.phase in (Phase.FINISHING, Phase.PARTING):
             return self._stop(now)
         if self.phase is Phase.KILLING:
             self.phase = Phase.DONE  # stuck in the kernel: waiting longer would only hang the job as well
@@ -258,7 +274,11 @@ class Machine:
 
     def _fail(self, event: Event, now: float) -> list[Action]:
         self._blame(event, now)
-        return self._stop(now)
+        if self.phase is not Phase.RUNNING or not self._failure_grace or not self._ranks_left:
+            return self._stop(now)  # a job that has not started as a whole has nothing to save
+        self.phase = Phase.PARTING
+        self.deadline = now + self._failure_grace
+        return []
 
     def _blame(self, event: Event, now: float) -> None:
         if self.cause is None:

@@ -319,6 +319,9 @@ def test_a_table_that_changes_while_links_come_up_ends_the_run_with_both_fingerp
     assert f"the platform has replaced it since this restart, SHA-256 {used} by {replaced}" in finished.err
     assert said(finished.err) == []
     assert outcome(here, "node0.outcome.attempt2.json")["cause"] == "called off"
+    explained = run("explain", "logs", cwd=here)
+    assert "does not know" not in explained.out + explained.err
+    assert explained.code == 0
 
 
 def test_a_first_start_trusts_its_table(here: str) -> None:
