@@ -22,7 +22,7 @@ def dying_checkpoint(environ: Environ) -> float:
     """Seconds that the survivors of a failure need for a dying checkpoint; 0 where nothing announces one.
 
     MindIO TFT makes the ranks that are left save the state of before the failure (TTP), after repairs (UCE, ARF) have
-    failed; whoever stops them ends that. MindSpore switches it on with ``MS_ENABLE_TFT={TTP:1,UCE:1,ARF:1}``, TaskD with
+    failed; whoever stops them ends that. MindSpore has it on with ``MS_ENABLE_TFT={TTP:1,UCE:1,ARF:1}``, TaskD with
     ``TASKD_PROCESS_ENABLE``, MindIO's own controller has a ``TTP_PORT``. Sources: "Environment variables" of the MindIO
     TFT guide (``TTP_OT``: 720 s, of which ``TTP_SAVE_CKPT_TIME_LIMIT`` 180 s for the writing), MindSpore's
     ``mindspore/utils/utils.py``, "TaskD environment variables" of the MindCluster guide.

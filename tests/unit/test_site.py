@@ -42,6 +42,15 @@ def test_the_option_names_the_log_directory_and_nothing_is_written(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("pid", "telling"), [(1, False), (7, False), (4711, True)])
+def test_runs_with_the_pid_that_every_container_has_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, pid: int, telling: bool
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    names = {site.new_run_id().split("-")[2] for _ in range(10)}
+    assert names == {str(pid)} if telling else len(names) == 10
+
+
 def test_the_platforms_log_directory_else_one_for_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert gather(None, {"MA_LOG_DIR": f"{tmp_path}/ma"}, MODELARTS).log_dir == f"{tmp_path}/ma"

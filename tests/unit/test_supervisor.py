@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ma2l.errors import CommandNotFound
 from ma2l.linux.wait import Wakeup
-from ma2l.supervise.machine import Machine, Phase
+from ma2l.supervise.machine import KILL_PATIENCE, STRAY_GRACE, Machine, Phase
 from ma2l.supervise.supervisor import Supervisor
 
 GUARD = 77
@@ -36,6 +36,8 @@ class World:
     heirs: tuple[int, ...] = ()
     deaf_until: float = 0.0
     """Until then the heirs are no program yet."""
+    stuck: frozenset[int] = frozenset()
+    """Workers in uninterruptible sleep: not even SIGKILL ends them."""
     now: float = 0.0
     alive: set[int] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
@@ -88,7 +90,7 @@ class World:
 
     def kill_everything(self, leaders: Iterable[int]) -> None:
         self.done.append("kill")
-        self.ended += [(pid, -signal.SIGKILL) for pid in self.alive]
+        self.ended += [(pid, -signal.SIGKILL) for pid in self.alive if pid - 1000 not in self.stuck]
         self.ended += [(1, -signal.SIGKILL)] * self.strays
         self.strays = 0
 
@@ -182,3 +184,21 @@ def test_a_subshell_which_never_becomes_a_program_is_not_looked_at_for_ever() ->
     asked = Step(1.0, signals=(signal.SIGTERM,))
     _, world, _ = play(1, asked, heirs=(2000,), deaf_until=1e9)
     assert (world.done, world.now) == (["spawn 0", "SIGTERM 0", "kill"], 11.0)
+
+
+def test_a_process_stuck_in_the_kernel_is_given_up_after_a_bounded_wait() -> None:
+    world = World(deque([Step(1.0, signals=(signal.SIGTERM,))]), stuck=frozenset({1}))
+    machine = Machine([False] * 3, grace=10.0)
+    Supervisor(machine, world, GUARD, Silent(), lambda phase: None).run()
+    assert (world.now, machine.phase, machine.exit_code) == (1.0 + 10.0 + KILL_PATIENCE, Phase.DONE, 143)
+    assert world.alive == {1001}
+    assert [end.worker for end in machine.ended] == [0, 2]
+
+
+def test_a_stuck_stray_does_not_change_the_code_of_a_run_that_ended_well() -> None:
+    world = World(deque([Step(1.0, ended=((0, 0),))]), stuck=frozenset({1}))
+    world.alive.add(1001)  # adopted
+    machine = Machine([False], grace=10.0)
+    Supervisor(machine, world, GUARD, Silent(), lambda phase: None).run()
+    assert machine.exit_code == 0
+    assert world.now == 1.0 + STRAY_GRACE + KILL_PATIENCE

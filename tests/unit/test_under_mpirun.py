@@ -50,7 +50,7 @@ def test_on_several_hosts_the_user_knows_better() -> None:
     uncertain = {**LAST, "OMPI_MCA_orte_hnp_uri": SEVERAL, "MASTER_ADDR": "h0"}
     assert openmpi.host_of_rank_0("h1", uncertain) == "h1"
     assert openmpi.host_of_rank_0(None, uncertain) == "h0"
-    with pytest.raises(ConfigError, match="cannot use .* as the address of rank 0: other hosts cannot reach it"):
+    with pytest.raises(ConfigError, match=r"cannot use .* as the address of rank 0: other hosts cannot reach it"):
         openmpi.host_of_rank_0("127.0.0.1", uncertain)
 
 

@@ -22,6 +22,18 @@ def test_signals_come_in_their_order(in_child: InChild) -> None:
     in_child(body)
 
 
+def test_what_was_blocked_until_there_were_handlers_arrives_and_is_no_workers_mask(in_child: InChild) -> None:
+    def body() -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM, signal.SIGCHLD])
+        os.kill(os.getpid(), signal.SIGUSR1)
+        waiter = Waiter(before)
+        assert waiter.wait().signals == (signal.SIGUSR1,)
+        assert waiter.inherited_mask == before
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+    in_child(body)
+
+
 def test_a_signal_between_two_waits_is_not_lost(in_child: InChild) -> None:
     def body() -> None:
         waiter = Waiter()
