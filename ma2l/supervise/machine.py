@@ -15,6 +15,12 @@
 A worker is the leader of its own session. STOPPING asks leaders only: a leader may be saving a checkpoint with the help
 of its children. Where the leader is a shell, what it runs is asked as well and takes its place when it dies. SWEEPING
 asks whatever the leaders left behind, KILLING asks nobody.
+
+A hang that ends the run goes from RUNNING to STOPPING like a failure; where nobody else could read the stacks, through
+ABORTING first, in which each rank prints its own and dies of it (SIGABRT, to which Python's faulthandler listens):
+
+    RUNNING ──► ABORTING ── all gone ► SWEEPING
+                    └─ not gone in time, or a stop signal ► STOPPING
 """
 
 from __future__ import annotations
@@ -27,6 +33,10 @@ from enum import Enum
 from ma2l.linux.processes import exit_code
 from ma2l.linux.wait import STOP_SIGNALS
 
+HANG_CODE = 252
+"""128 + 124, what timeout(1) exits with: a platform may try again."""
+ABORT_GRACE = 3.0
+"""Seconds for a rank to print its stacks: SIGTERM must wait, its default action would cut them short."""
 STRAY_GRACE = 3.0
 """Seconds for processes that outlive their worker; above CANN's 2 s flush of device logs at process exit."""
 SCHEDULER_GRACE = 10.0
@@ -41,6 +51,7 @@ class Phase(Enum):
     STARTING = "starting"
     RUNNING = "running"
     FINISHING = "finishing"
+    ABORTING = "aborting"
     STOPPING = "stopping"
     SWEEPING = "sweeping"
     KILLING = "killing"
@@ -55,6 +66,7 @@ class Kind(Enum):
     EXITED = "exited"  # value: return code, negative for a signal
     SIGNAL = "signal"  # value: signal number
     HEIRS = "heirs"  # value: how many processes that a shell was running have outlived it
+    HANG = "hang"  # value: the signal that asks the workers: SIGTERM, or SIGABRT so that they print their stacks
     GUARD_DIED = "guard died"
     EMPTY = "empty"  # no descendant is left
     TICK = "tick"  # something may have changed, or the deadline passed
@@ -99,7 +111,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why the run ended: the first failure or the stop signal that came before any failure."""
+    """Why the run ended: the first failure, or the hang or the stop signal that came before any failure."""
 
     kind: Kind
     value: int
@@ -115,6 +127,8 @@ class Cause:
             return 128 + self.value
         if self.kind is Kind.GUARD_DIED:
             return 128 + signal.SIGKILL
+        if self.kind is Kind.HANG:
+            return HANG_CODE
         return self.value
 
 
@@ -127,19 +141,26 @@ class Machine:
         grace: seconds between asking the leaders to stop and SIGKILL.
         scheduler_grace: seconds for the scheduler to leave by itself; ``None`` without limit, for workers of other
             nodes may still need it, and it ends by its own heartbeat when they are gone.
+        hang_stops: whether a hang ends the run.
     """
 
     def __init__(
-        self, schedulers: Sequence[bool], grace: float, scheduler_grace: float | None = SCHEDULER_GRACE
+        self,
+        schedulers: Sequence[bool],
+        grace: float,
+        scheduler_grace: float | None = SCHEDULER_GRACE,
+        hang_stops: bool = False,
     ) -> None:
         self._schedulers = tuple(schedulers)
         self._grace = grace
         self._scheduler_grace = scheduler_grace
+        self._hang_stops = hang_stops
         self._started = 0
         self._alive: set[int] = set()
         self._heirs = 0
-        self._frozen = False
         self._stop_signals = 0
+        self.frozen = False
+        """Whether somebody has frozen the workers (Ctrl-Z): they cannot be expected to do anything."""
         self.phase = Phase.STARTING
         self.deadline: float | None = None
         self.cause: Cause | None = None
@@ -175,6 +196,8 @@ class Machine:
             return self._fail(event, now)
         if kind is Kind.HEIRS:
             return self._inherited(event.value, now)
+        if kind is Kind.HANG:
+            return self._hung(event, now)
         if kind is Kind.GUARD_DIED:
             self._blame(event, now)
             return self._kill(now)
@@ -197,7 +220,7 @@ class Machine:
                 return self._fail(event, now)
             if self.phase is Phase.RUNNING and all(self._schedulers[worker] for worker in self._alive):
                 return self._finish(now)
-        elif self.phase is Phase.STOPPING and not self._alive and not self._heirs:
+        elif self.phase in (Phase.ABORTING, Phase.STOPPING) and not self._alive and not self._heirs:
             return self._sweep(now)
         return []
 
@@ -213,7 +236,7 @@ class Machine:
         if signum not in STOP_SIGNALS:
             return self._pass_on(signum)
         self._stop_signals += 1
-        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING):
+        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING, Phase.ABORTING):
             if self.phase is not Phase.FINISHING:  # every rank has ended with 0: the job is done and stays done
                 self._blame(event, now)
             return self._stop(now)
@@ -223,15 +246,15 @@ class Machine:
         """Notices, freezing and thawing. Signals that arrive together are seen by number, not by time: a SIGTSTP that
         came before the stop may show up after it, and must not freeze workers that are asked to end."""
         if signum == signal.SIGTSTP:
-            if self.phase is Phase.STOPPING:
+            if self.phase in (Phase.ABORTING, Phase.STOPPING):
                 return []
             signum = signal.SIGSTOP  # a session leader shrugs off SIGTSTP
         if signum in (signal.SIGSTOP, signal.SIGCONT):
-            self._frozen = signum == signal.SIGSTOP
+            self.frozen = signum == signal.SIGSTOP
         return [Action(Target.LEADERS, signum, tuple(sorted(self._alive)))] if self._alive else []
 
     def _emptied(self) -> list[Action]:
-        if self.phase in (Phase.STOPPING, Phase.SWEEPING, Phase.KILLING):
+        if self.phase in (Phase.ABORTING, Phase.STOPPING, Phase.SWEEPING, Phase.KILLING):
             self.phase = Phase.DONE
             self.deadline = None
         return []
@@ -241,12 +264,23 @@ class Machine:
             return [Action(Target.EVERYTHING, signal.SIGKILL)]  # orphans of the last round have been adopted since
         if self.deadline is None or now < self.deadline:
             return []
-        if self.phase is Phase.FINISHING:
+        if self.phase in (Phase.FINISHING, Phase.ABORTING):
             return self._stop(now)
         if self.phase is Phase.KILLING:
             self.phase = Phase.DONE  # stuck in the kernel: waiting longer would only hang the job as well
             return []
         return self._kill(now)
+
+    def _hung(self, event: Event, now: float) -> list[Action]:
+        """While anything else than running goes on, workers are expected to be silent."""
+        if self.phase is not Phase.RUNNING or not self._hang_stops:
+            return []
+        if event.value != signal.SIGABRT:
+            return self._fail(event, now)
+        self._blame(event, now)
+        self.phase = Phase.ABORTING
+        self.deadline = now + ABORT_GRACE
+        return [Action(Target.LEADERS, signal.SIGABRT, tuple(sorted(self._alive)))]
 
     def _fail(self, event: Event, now: float) -> list[Action]:
         self._blame(event, now)
@@ -269,7 +303,7 @@ class Machine:
         self.phase = Phase.STOPPING
         self.deadline = now + self._grace
         leaders = tuple(sorted(self._alive))
-        thaw = [Action(Target.LEADERS, signal.SIGCONT, leaders)] if self._frozen else []
+        thaw = [Action(Target.LEADERS, signal.SIGCONT, leaders)] if self.frozen else []
         return [Action(Target.LEADERS, signal.SIGTERM, leaders), *thaw]
 
     def _sweep(self, now: float) -> list[Action]:
