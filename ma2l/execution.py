@@ -23,6 +23,10 @@ from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
 from ma2l.supervise.supervisor import Supervisor
 from ma2l.supervise.system import System
 
+TYPE_CHECKING = False  # what watches for hangs is not imported where nobody asked for it
+if TYPE_CHECKING:
+    from ma2l.supervise.sentry import Sentry
+
 CONSOLE_PATIENCE = 5.0
 """Seconds for a console that takes no more bytes when everything else is done."""
 CONSOLE_LIMIT = 60.0
@@ -65,7 +69,8 @@ class Execution:
         grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles or settings.shim_msrun else 0)
         schedulers = [role == "scheduler" and len(roles) > 1 for role in roles]
         alone = roles.count("rank") == self._plan.world_size  # else ranks of other launchers may need the scheduler yet
-        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if alone else None)
+        hang_stops = settings.hang_action == "stop"
+        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if alone else None, hang_stops)
         self._system = System(self._plan.processes, prepared.environ, waiter)
 
     def run(self) -> int:
@@ -79,7 +84,10 @@ class Execution:
             _, hard = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
         self._follower = self._follow()
-        self._supervisor = Supervisor(self._machine, self._system, self._guard_fd, self._follower, self._on_phase)
+        self._sentry = self._watch_for_hangs()
+        self._supervisor = Supervisor(
+            self._machine, self._system, self._guard_fd, self._follower, self._on_phase, self._sentry
+        )
         self._supervisor.run()
         stuck = processes.descendants(os.getpid())
         self._drain()
@@ -110,6 +118,13 @@ class Execution:
         except OSError as error:
             log.warning(f"the console does not follow the logs in {plan.log_dir}: {error.strerror}")
             return Follower([], self._console, [log.console()])
+
+    def _watch_for_hangs(self) -> Sentry | None:
+        if self._settings.hang_timeout is None:
+            return None
+        from ma2l.diagnose.watch import sentry
+
+        return sentry(self._plan, self._settings, self._environ, self._names, self._waiter.inherited_mask)
 
     def _on_phase(self, phase: Phase) -> None:
         if phase is Phase.RUNNING:
@@ -146,6 +161,8 @@ class Execution:
             log.info("the scheduler lingers after all workers ended well; stopping it")
         elif cause.kind is Kind.EXITED:
             log.error(f"{self._plan.processes[cause.worker].name} failed: {manner(cause.value)}; {patience}")
+        elif cause.kind is Kind.HANG:
+            log.error(f"a hang ends the run; {patience}")
         elif cause.kind is Kind.SIGNAL:
             log.info(f"{signal.Signals(cause.value).name} received; {patience}")
         log.start()
@@ -191,6 +208,10 @@ class Execution:
             from ma2l.mpirun.ranks import judged
 
             result = judged(result, self._plan, self._settings.keep_going)
+        if result.cause == "hang" and self._sentry is not None:
+            from ma2l.diagnose.watch import explained
+
+            result = explained(result, self._sentry)
         self._write(self._names.outcome(), as_json(result))
         verdict = report.verdict(result)
         if result.cause == "failure" and result.first is not None:
@@ -199,6 +220,9 @@ class Execution:
             scheduler_log = next((process.log for process in result.processes if process.name == "scheduler"), None)
             for hint in report.hints(result.first, scheduler_log):
                 log.error(hint)
+        if result.hang is not None:
+            log.finish()
+            log.quote(report.standing(result.hang))
         if verdict:
             (log.info if result.cause == "signal" else log.error)(verdict)
             self._write_termination_message(verdict)

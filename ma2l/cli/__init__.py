@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ma2l import log
 from ma2l.errors import Ma2lError, Stopped, SystemRefused, UsageError
 
-VERBS = ("plan", "msrun", "stop", "help", "version")
+VERBS = ("plan", "msrun", "stop", "stacks", "help", "version")
 RESERVED = (
-    *("doctor", "ranktable", "status", "logs", "stacks", "explain", "results", "record", "upload"),
+    *("doctor", "ranktable", "status", "logs", "explain", "results", "record", "upload"),
     *("collect", "config", "report", "job", "manifest"),
 )
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
@@ -71,6 +71,10 @@ def _dispatch(words: Sequence[str]) -> int:
         from ma2l.cli.stop import stop_run
 
         return stop_run(words[1:])
+    if first == "stacks":
+        from ma2l.cli.stacks import show_stacks
+
+        return show_stacks(words[1:])
     from ma2l.cli.run import run_command
 
     return run_command(words)

@@ -34,9 +34,9 @@ def stop_run(words: Sequence[str]) -> int:
     for path, run in ended.items():
         log.info(f"run {run.run_id} was killed and has ended; its logs are in {run.log_dir}")
         site.remove_run_dir(path)
-    chosen = _choose(alive, word, bool(gone))
-    if chosen is None:
+    if gone and not runs.match(alive, word or ""):
         return 0
+    chosen = choose(alive, word, "stop")
     run = alive[chosen]
     patience = "" if now else f"; `ma2l stop --now {run.run_id}` kills"
     log.info(f"stopping run {run.run_id} (pid {run.pid}); waiting until nothing of it is left{patience}")
@@ -56,14 +56,20 @@ def _parse(words: Sequence[str]) -> tuple[bool, str | None]:
     return "--now" in words, named[0] if named else None
 
 
-def _choose(alive: Mapping[str, runs.Run], word: str | None, gone: bool) -> str | None:
-    """The directory of the run that is meant, ``None`` when it has ended already."""
+def choose(alive: Mapping[str, runs.Run], word: str | None, verb: str) -> str:
+    """The directory of the run that is meant.
+
+    Args:
+        word: what the user calls it; ``None`` where there is only one.
+        verb: what is to be done with it, for messages.
+
+    Raises:
+        UsageError: there is no such run, or more than one.
+    """
     found = runs.outermost(alive) if word is None else runs.match(alive, word)
     if len(found) == 1:
         return found[0]
-    if not found and gone:
-        return None
-    attempt = "stop a run" if word is None else f"stop the run {word}"
+    attempt = f"{verb} a run" if word is None else f"{verb} the run {word}"
     if not alive:
         where = f"they are looked for in {', '.join(dict.fromkeys(site.run_dir_places(os.environ)))}"
         raise UsageError(attempt, "no run of yours is alive on this node", where)

@@ -26,6 +26,20 @@ class ProcessEnd:
 
 
 @dataclass(frozen=True)
+class Hang:
+    """What was known of a hang when it ended the run."""
+
+    suspect: str
+    """Name of the rank that stands where no other does; where there is none, of the one that was silent longest."""
+    sentence: str
+    """Who had written nothing for how long, and where the ranks stand."""
+    frames: tuple[str, ...]
+    """``function (file:line)`` of the suspect's main thread, outermost first."""
+    stacks: str | None
+    """Path of the file with the stacks of all processes of this node."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One run on one node."""
 
@@ -33,18 +47,21 @@ class Outcome:
     node_rank: int
     exit_code: int
     cause: str
-    """``success``, ``failure``, ``not started``, ``signal`` or ``guard died``."""
+    """``success``, ``failure``, ``not started``, ``signal``, ``hang`` or ``guard died``."""
     first: ProcessEnd | None
-    """The process that failed first."""
+    """The process that failed first; of a hang the suspect."""
     signum: int | None
     """The stop signal, where that is the cause."""
     processes: tuple[ProcessEnd, ...]
+    hang: Hang | None = None
+    """Where that is the cause."""
 
 
 _CAUSES = {
     Kind.EXITED: "failure",
     Kind.REFUSED: "not started",
     Kind.SIGNAL: "signal",
+    Kind.HANG: "hang",
     Kind.GUARD_DIED: "guard died",
 }
 

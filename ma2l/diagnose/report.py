@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from ma2l.diagnose.outcome import Outcome, ProcessEnd, manner
+from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, manner
 
 LAST_LINES = 15
 _LAST_BYTES = 64 * 1024
@@ -18,6 +18,8 @@ def verdict(outcome: Outcome) -> str:
         return f"stopped by {name}; exit code {outcome.exit_code}"
     if outcome.cause == "guard died":
         return f"the guard process was killed; all workers were killed; exit code {outcome.exit_code}"
+    if outcome.hang is not None:
+        return f"hang: {outcome.hang.sentence}; exit code {outcome.exit_code}"
     first = outcome.first
     if first is None or first.returncode is None:
         return ""
@@ -39,6 +41,16 @@ def last_lines(process: ProcessEnd) -> bytes:
         return f"ma2l: it wrote nothing to {process.log}\n".encode()
     lines = text.split(b"\n")[-LAST_LINES:]
     return b"".join((f"--- last lines of {process.log}\n".encode(), *(line + b"\n" for line in lines), b"---\n"))
+
+
+def standing(hang: Hang) -> bytes:
+    """The innermost frames of the suspect of a hang and where all others are to be found; empty without any."""
+    if not hang.frames and not hang.stacks:
+        return b""
+    shown = [f"    {frame}" for frame in reversed(hang.frames[-LAST_LINES:])]
+    head = f"--- {hang.suspect} stands in" if shown else "--- where all ranks stand"
+    lines = [head, *shown, f"--- all stacks are in {hang.stacks}" if hang.stacks else "---"]
+    return "".join(line + "\n" for line in lines).encode(errors="backslashreplace")
 
 
 def hints(process: ProcessEnd, scheduler_log: str | None = None) -> list[str]:
