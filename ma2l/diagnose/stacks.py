@@ -86,6 +86,9 @@ def _leaders_first(trees: Iterable[Sequence[int]]) -> list[int]:
 
 def _python_frames(spy: str, pid: int, seconds: float) -> tuple[Frames, str]:
     """The frames of a Python process, or none, and what is worth saying about that."""
+    if threads.is_closed(pid):
+        why = "the system does not let ma2l look into other processes (ptrace)"
+        return {}, f"no Python frames: {why}; run with CAP_SYS_PTRACE, or with kernel.yama.ptrace_scope=0"
     if not _may_be_python(pid):
         return {}, ""
     words = [spy, "dump", "--nonblocking", "--full-filenames", "--json", "--pid", str(pid)]
@@ -101,9 +104,6 @@ def _python_frames(spy: str, pid: int, seconds: float) -> tuple[Frames, str]:
     if done.returncode == 0:
         return read_frames(done.stdout), ""
     reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-    if "ermission" in reason:
-        why = "the system does not let ma2l look into other processes (ptrace)"
-        return {}, f"no Python frames: {why}; run with CAP_SYS_PTRACE, or with kernel.yama.ptrace_scope=0"
     return {}, f"no Python frames of process {pid}: py-spy says: {reason}" if threads.command(pid) else ""
 
 
@@ -115,8 +115,8 @@ def _may_be_python(pid: int) -> bool:
             return True
         with open(f"/proc/{pid}/maps", "rb") as file:
             return any(b"libpython" in line for line in file)
-    except OSError:  # gone, or closed to us: py-spy says why
-        return bool(threads.command(pid))
+    except OSError:  # it has gone
+        return False
 
 
 def read_frames(printed: bytes) -> Frames:
@@ -136,6 +136,8 @@ def _process(pid: int, frames: Frames) -> list[str]:
     traced = "" if status.get("TracerPid", "0") == "0" else f", traced by {status['TracerPid']}"
     head = f"process {pid}: state {status.get('State', '?')}, threads: {status.get('Threads', '?')}, "
     lines = [f"{head}memory: {status.get('VmRSS', 'none')}{traced}: {_one_line(words)}"]
+    if status.get("State", "").startswith("Z"):
+        return lines
     alike: dict[str, list[int]] = {}
     for thread in threads.threads(pid):
         name, python = frames.get(thread.tid, (thread.name, ()))

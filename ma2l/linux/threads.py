@@ -58,6 +58,19 @@ def fields(path: str) -> dict[str, str]:
     return {name: value.strip() for name, _, value in pairs}
 
 
+def is_closed(pid: int) -> bool:
+    """Whether the kernel refuses to let us read the memory of a living process: it is of another user, has made itself
+    private, or ``kernel.yama.ptrace_scope`` keeps all but its ancestors out (ptrace(2), "Ptrace access mode
+    checking")."""
+    try:
+        os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY))
+    except PermissionError:
+        return True
+    except OSError:  # it has gone
+        return False
+    return False
+
+
 def command(pid: int) -> list[str]:
     """A process's command line; empty when it has gone or is a zombie."""
     words = _read(f"/proc/{pid}/cmdline").split("\0")
