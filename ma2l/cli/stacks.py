@@ -47,7 +47,7 @@ def show_stacks(words: Sequence[str]) -> int:
         raise ConfigError(attempt, "none of its ranks is to be seen", "it may be starting or ending: try again")
     text = collect(subjects, f"stacks of run {run.run_id} at {time.strftime('%Y%m%d-%H%M%S')}")
     show(text)
-    ranks = {name: stack for name, stack in parse(text).items() if name.startswith("rank ")}
+    ranks = {name: stack for name, stack in parse(text).items() if name.startswith(("rank ", "worker "))}
     odd = odd_one_out(ranks)
     if odd:
         log.info(f"{odd} stands where no other rank does: {ranks[odd].place}")
@@ -76,4 +76,6 @@ def _name(pid: int) -> str:
     environ = threads.environ(pid)
     if environ.get("MS_ROLE") == "MS_SCHED":
         return "scheduler"
-    return f"rank {environ['RANK']}" if environ.get("RANK") else "once"
+    if environ.get("RANK"):
+        return f"rank {environ['RANK']}"
+    return f"worker {environ['LOCAL_RANK']}" if environ.get("LOCAL_RANK") else "once"  # MindSpore gives ranks later

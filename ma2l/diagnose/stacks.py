@@ -102,7 +102,7 @@ def _python_frames(spy: str, pid: int, seconds: float) -> tuple[Frames, str]:
     except OSError as error:
         return {}, f"no Python frames: {spy} cannot be executed ({error.strerror})"
     if done.returncode == 0:
-        return read_frames(done.stdout), ""
+        return read_frames(done.stdout, pid), ""
     reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
     return {}, f"no Python frames of process {pid}: py-spy says: {reason}" if threads.command(pid) else ""
 
@@ -119,12 +119,18 @@ def _may_be_python(pid: int) -> bool:
         return False
 
 
-def read_frames(printed: bytes) -> Frames:
-    """What py-spy prints as JSON: a list of threads, frames innermost first."""
+def read_frames(printed: bytes, pid: int) -> Frames:
+    """What py-spy prints as JSON: a list of threads, the oldest last, frames innermost first.
+
+    Below Python 3.11 it cannot tell the kernel's thread numbers without stopping the process. The main thread is known
+    all the same, by its name, or as the oldest where nobody has imported ``threading``; others get numbers below 0.
+    """
     found: dict[int, tuple[str, Sequence[str]]] = {}
-    for thread in json.loads(printed):
-        frames = [f"{f['name']} ({f['filename']}:{f['line']})" for f in thread["frames"]]
-        found[thread["os_thread_id"] or 0] = (thread["thread_name"] or "", frames)
+    for number, thread in enumerate(reversed(json.loads(printed))):
+        name = thread["thread_name"] or ""
+        main = name == "MainThread" or (not name and number == 0)
+        tid = thread["os_thread_id"] or (pid if main else -1 - number)
+        found[tid] = (name, [f"{f['name']} ({f['filename']}:{f['line']})" for f in thread["frames"]])
     return found
 
 
@@ -150,6 +156,9 @@ def _process(pid: int, frames: Frames) -> list[str]:
             lines += [f"    kernel: {' < '.join(thread.stack)}"] if thread.stack else []
         else:
             alike.setdefault(about, []).append(thread.tid)
+    for tid, (name, python) in frames.items():
+        if tid < 0:
+            lines += [f'  thread of Python "{_one_line(name)}"', *(f"    {_one_line(frame)}" for frame in python)]
     return lines + [f"  threads {', '.join(map(str, tids))} {about}" for about, tids in alike.items()]
 
 

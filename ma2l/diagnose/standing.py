@@ -14,7 +14,7 @@ from dataclasses import dataclass
 RANK = "=== "
 """In front of a rank's name."""
 _RANK = re.compile(rf"{RANK}(.+) \(pid \d+\)")
-_THREAD = re.compile(r"  thread (\d+)")
+_THREAD = re.compile(r"  threads? (\d*)")
 _PROCESS = re.compile(r"process (\d+): state (\S)")
 _FRAME = re.compile(r"    (\S.*:\d+\))$")
 _KERNEL = re.compile(r"  thread \d+.*, in the kernel: (\w+)")

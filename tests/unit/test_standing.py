@@ -25,6 +25,8 @@ process 11: state S (sleeping), threads: 3, memory: 4 kB: python net.py
     kernel: futex_wait < entry
   thread 13 "loader", state S (sleeping), system call 230, switched 1 + 0 times
     wait (/usr/lib/threading.py:320)
+  thread of Python "another"
+    read (/usr/lib/io.py:7)
   threads 14, 15 "OpenMP", state S (sleeping)
 
 === rank 1 (pid 12)
@@ -73,25 +75,27 @@ def test_a_log_without_a_printed_stack_has_none(end: bytes) -> None:
     assert from_log(end) is None
 
 
-def test_the_frames_that_py_spy_prints() -> None:
-    frames = stacks.read_frames((DATA / "py-spy-0.4.3.json").read_bytes())
-    assert sorted(frames.values()) == [
-        (
-            "MainThread",
-            ["all_reduce (/job/net.py:5)", "train (/job/net.py:9)", "<module> (/job/net.py:13)"],
-        ),
-        (
-            "loader",
-            [
-                f"{function} (/usr/local/lib/python3.11/threading.py:{line})"
-                for function, line in (
-                    ("Thread.run", 982),
-                    ("Thread._bootstrap_inner", 1045),
-                    ("Thread._bootstrap", 1002),
-                )
-            ],
-        ),
-    ]
+MAIN = ("MainThread", ["all_reduce (/job/net.py:5)", "train (/job/net.py:9)", "<module> (/job/net.py:13)"])
+PID = 24092
+
+
+def py_spy(python: str) -> bytes:
+    return (DATA / f"py-spy-0.4.3-python-{python}.json").read_bytes()
+
+
+@pytest.mark.parametrize(("python", "tids"), [("3.11", [PID, 24095]), ("3.9", [PID, -2])])
+def test_the_frames_that_py_spy_prints(python: str, tids: list[int]) -> None:
+    frames = stacks.read_frames(py_spy(python), PID)
+    assert list(frames) == tids
+    assert frames[PID] == MAIN
+    name, loader = frames[tids[1]]
+    assert (name, len(loader)) == ("loader", 3)
+    assert all("/usr/local/lib/python3." in frame for frame in loader)
+
+
+def test_the_main_thread_is_the_oldest_where_threads_have_no_names() -> None:
+    nameless = py_spy("3.9").replace(b'"MainThread"', b"null").replace(b'"loader"', b"null")
+    assert stacks.read_frames(nameless, PID)[PID] == ("", MAIN[1])
 
 
 @pytest.mark.parametrize(
