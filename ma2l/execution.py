@@ -69,8 +69,9 @@ class Execution:
         grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles or settings.shim_msrun else 0)
         schedulers = [role == "scheduler" and len(roles) > 1 for role in roles]
         alone = roles.count("rank") == self._plan.world_size  # else ranks of other launchers may need the scheduler yet
-        hang_stops = settings.hang_action == "stop"
-        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if alone else None, hang_stops)
+        self._machine = Machine(
+            schedulers, grace, SCHEDULER_GRACE if alone else None, hang_stops=settings.hang_action == "stop"
+        )
         self._system = System(self._plan.processes, prepared.environ, waiter)
 
     def run(self) -> int:

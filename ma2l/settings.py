@@ -64,7 +64,7 @@ class Settings:
     )
     hang_timeout: float | None = _option(
         None, "a rank that writes nothing for so long may hang: write down where all ranks stand (default: off; "
-        "choose it below MA_HANG_DETECT_TIME)", "S", least=1, most=10**9,
+        "choose it below MA_HANG_DETECT_TIME)", "S", least=2, most=10**9,
     )  # fmt: skip
     hang_action: str = _option(
         "dump", "what follows: dump lets the run go on, stop ends it with exit code 252", "WHAT", choices=HANG_ACTIONS

@@ -275,9 +275,9 @@ class Machine:
         """While anything else than running goes on, workers are expected to be silent."""
         if self.phase is not Phase.RUNNING or not self._hang_stops:
             return []
-        if event.value != signal.SIGABRT:
-            return self._fail(event, now)
         self._blame(event, now)
+        if event.value != signal.SIGABRT:
+            return self._stop(now)
         self.phase = Phase.ABORTING
         self.deadline = now + ABORT_GRACE
         return [Action(Target.LEADERS, signal.SIGABRT, tuple(sorted(self._alive)))]
