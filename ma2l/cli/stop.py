@@ -66,7 +66,8 @@ def choose(alive: Mapping[str, runs.Run], word: str | None, verb: str) -> str:
     Raises:
         UsageError: there is no such run, or more than one.
     """
-    found = runs.outermost(alive) if word is None else runs.match(alive, word)
+    meant = list(alive) if word is None else runs.match(alive, word)  # a run below another may share its log directory
+    found = runs.outermost({path: alive[path] for path in meant})
     if len(found) == 1:
         return found[0]
     attempt = f"{verb} a run" if word is None else f"{verb} the run {word}"

@@ -219,11 +219,14 @@ def test_a_run_that_ends_does_not_wait_for_stacks(
         assert running.finish().code == 143
 
 
-def test_the_stacks_of_a_run_on_demand(here: str, net: Callable[[str], tuple[str, str]]) -> None:
-    words = ("--mock", str(RANKS), "--log-dir", "logs", *net("stand()"))
+@pytest.mark.parametrize(("shape", "launchers"), [("4", 1), ("2x2", 3)])
+def test_the_stacks_of_a_run_on_demand(
+    here: str, net: Callable[[str], tuple[str, str]], shape: str, launchers: int
+) -> None:
+    words = ("--mock", shape, "--log-dir", "logs", *net("stand()"))
     with Running(*words, cwd=here, env={"TMPDIR": here}) as running:
         until(lambda: all(Path(here, f"ready.{rank}").exists() for rank in range(RANKS)))
-        until(lambda: list(Path(here).glob("ma2l-*/run.json")))
+        until(lambda: len(list(Path(here).glob("ma2l-*/run.json"))) == launchers)
         assert_shown(asked(here, "stacks", "logs"))
         Path(here, "go").touch()
         assert running.finish().code == 0
