@@ -17,14 +17,16 @@ from ma2l.logs.names import Names
 from ma2l.logs.select import console_ranks
 from ma2l.logs.sink import Sink
 from ma2l.plan.spec import Plan, ProcessSpec
-from ma2l.platforms import modelarts
+from ma2l.platforms import mindcluster, modelarts
 from ma2l.settings import Settings
 from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
 from ma2l.supervise.supervisor import Supervisor
 from ma2l.supervise.system import System
 
-TYPE_CHECKING = False  # what watches for hangs is not imported where nobody asked for it
+TYPE_CHECKING = False  # what watches for hangs and what explains an end are not imported before they are wanted
 if TYPE_CHECKING:
+    from ma2l.diagnose.outcome import Outcome
+    from ma2l.diagnose.report import Report
     from ma2l.supervise.sentry import Sentry
 
 CONSOLE_PATIENCE = 5.0
@@ -42,6 +44,8 @@ class Prepared:
     plan: Plan
     environ: Mapping[str, str]
     names: Names
+    at_start: Callable[[], None] | None = None
+    """Called before anything of the run is written; a plan that is only shown stops short of it."""
     at_end: Callable[[int], None] | None = None
     """Called with the exit code when nothing of the run is left."""
 
@@ -64,13 +68,21 @@ class Execution:
         self._guard_fd = guard_fd
         self._on_running = on_running
         self._console = Sink(1)
+        self._oom_kills: int | None = None
         self._settings = settings
         roles = [spec.role for spec in self._plan.processes]
         grace = settings.stop_grace + (LAUNCHER_EXTRA_GRACE if "launcher" in roles or settings.shim_msrun else 0)
         schedulers = [role == "scheduler" and len(roles) > 1 for role in roles]
         alone = roles.count("rank") == self._plan.world_size  # else ranks of other launchers may need the scheduler yet
+        self._failure_grace = settings.failure_grace
+        if self._failure_grace is None:
+            self._failure_grace = mindcluster.dying_checkpoint(prepared.environ)
         self._machine = Machine(
-            schedulers, grace, SCHEDULER_GRACE if alone else None, hang_stops=settings.hang_action == "stop"
+            schedulers,
+            grace,
+            SCHEDULER_GRACE if alone else None,
+            failure_grace=self._failure_grace,
+            hang_stops=settings.hang_action == "stop",
         )
         self._system = System(self._plan.processes, prepared.environ, waiter)
 
@@ -80,7 +92,10 @@ class Execution:
 
         self._make_log_dir()
         for file in self._plan.files:
-            (site.write_program if file.program else site.write_text if file.text else write)(file.content, file.path)
+            if file.kind == "rank table":
+                write(file.content, file.path)
+            else:
+                site.write_file(file.content, file.path, 0o700 if file.kind == "program" else 0o600)
         if not modelarts.keeps_core_files(self._environ):
             _, hard = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
@@ -133,13 +148,19 @@ class Execution:
             self._on_running()
         elif phase is Phase.STOPPING:
             self._announce_stop()
+        elif phase is Phase.PARTING:
+            self._announce_stop(
+                f"the others have {self._failure_grace:g} s to save a checkpoint; a stop signal ends that"
+            )
         elif phase is Phase.KILLING:
             log.warning("killing what did not stop in time")
 
     def _announce(self) -> None:
         """Now that the workers run there is time to say what was decided, and to write it down."""
+        from ma2l.diagnose import oom
         from ma2l.plan.show import counted, node_of
 
+        self._oom_kills = oom.kills()
         plan = self._plan
         log.info(
             f"started {counted(len(plan.processes), 'process')} of a job of {counted(plan.world_size, 'rank')}, "
@@ -148,14 +169,14 @@ class Execution:
         )
         self._record()
 
-    def _announce_stop(self) -> None:
+    def _announce_stop(self, instead: str = "") -> None:
         """Say at once why the run stops: a stop may take the whole grace, and somebody is watching."""
         from ma2l.diagnose.outcome import manner
         from ma2l.plan.show import counted
 
         cause = self._machine.cause
         left = len(self._supervisor.pids) - len(self._machine.ended)
-        patience = (
+        patience = instead or (
             f"stopping {counted(left, 'process')} within {self._settings.stop_grace:g} s; a second stop signal kills"
         )
         if cause is None:
@@ -194,7 +215,7 @@ class Execution:
                         sink.abandon()
 
     def _report(self, stuck: list[int]) -> int:
-        from ma2l.diagnose import report
+        from ma2l.diagnose import oom
         from ma2l.diagnose.outcome import as_json, outcome
 
         machine = self._machine
@@ -203,7 +224,14 @@ class Execution:
         if machine.cause and self._supervisor.refusal:
             log.error(str(self._supervisor.refusal))
         result = outcome(
-            self._plan, machine.cause, machine.exit_code, machine.ended, self._supervisor.pids, self._system.started_at
+            self._plan,
+            machine.cause,
+            machine.exit_code,
+            machine.ended,
+            self._supervisor.pids,
+            self._system.started_at,
+            epoch=time.time() - time.monotonic(),
+            oom_kills=oom.risen(self._oom_kills, oom.kills()),
         )
         if self._plan.processes[0].role == "mpirun":
             from ma2l.mpirun.ranks import judged
@@ -213,23 +241,32 @@ class Execution:
             from ma2l.diagnose.watch import explained
 
             result = explained(result, self._sentry)
-        self._write(self._names.outcome(), as_json(result))
-        verdict = report.verdict(result)
-        if result.cause == "failure" and result.first is not None:
+        report = self._compose(result)
+        self._write(self._names.outcome(), as_json(result, report))
+        if report.quote:
             log.finish()
-            log.quote(report.last_lines(result.first))
-            scheduler_log = next((process.log for process in result.processes if process.name == "scheduler"), None)
-            for hint in report.hints(result.first, scheduler_log):
-                log.error(hint)
-        if result.hang is not None:
-            log.finish()
-            log.quote(report.standing(result.hang))
-        if verdict:
-            (log.info if result.cause == "signal" else log.error)(verdict)
-            self._write_termination_message(verdict)
+            log.quote(report.quote)
+        for line in report.causes:
+            log.error(line)
+        for line in report.others:
+            log.info(line)
+        if report.verdict:
+            (log.info if result.cause == "signal" else log.error)(report.verdict)
+            self._write_termination_message(report.verdict)
         if stuck:
             log.error(f"gave up on processes stuck in the kernel: {', '.join(map(str, stuck))}")
         return result.exit_code
+
+    def _compose(self, result: Outcome) -> Report:
+        from ma2l.diagnose.place import rank_of
+        from ma2l.diagnose.report import Report, compose, verdict
+
+        scheduler_log = next((process.log for process in result.processes if process.name == "scheduler"), None)
+        try:
+            return compose(result, scheduler_log=scheduler_log, rank_of=lambda culprit: rank_of(culprit, self._plan))
+        except Exception as error:  # noqa: BLE001 - the exit code must not depend on how well we explain it
+            log.error(f"this is a bug in ma2l, please report it: no report, {error!r}")
+            return Report(verdict=verdict(result))
 
     def _write_termination_message(self, verdict: str) -> None:
         """Kubernetes shows this file's text as the reason of a container's end; it makes the file itself."""

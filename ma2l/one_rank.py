@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ma2l.run import Order, Planner
 
 _SOURCES = ("config", "profile")
-_USED = ("mode", "master_addr", "master_port", "cluster_timeout", "log_dir", "stop_grace", *_SOURCES)
+_USED = ("mode", "master_addr", "master_port", "cluster_timeout", "log_dir", "stop_grace", "failure_grace", *_SOURCES)
 """Options that mean something to a rank of the cluster; where logs go and the grace concern rank 0 alone."""
 
 
@@ -38,7 +38,7 @@ def take_place(order: Order, already: Already) -> Planner:
         GaveUpWaiting, Stopped: as ``site.address_of``.
     """
     unused = ", ".join(f"--{name.replace('_', '-')}" for name in order.flags if name not in _used(order, already))
-    if unused:
+    if unused and applied(already.env, order.environ).get("RANK", "0") == "0":  # once, and not by every rank
         log.warning(
             f"options without effect: {unused}; this is one rank of {already.launcher}, and CMD takes ma2l's place"
         )

@@ -12,8 +12,9 @@ from ma2l.execution import Execution, Prepared
 from ma2l.linux import processes
 from ma2l.linux.wait import Waiter
 from ma2l.logs.names import Names
+from ma2l.logs.select import console_ranks
 from ma2l.mock.decide import decide
-from ma2l.plan.make import make, names_of, needs_master_ip, scheduler_pod
+from ma2l.plan.make import fitted, make, names_of, needs_master_ip, scheduler_pod
 from ma2l.plan.spec import applied
 from ma2l.platforms import mindcluster, rank, topology
 from ma2l.settings import Settings
@@ -55,15 +56,16 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
         from ma2l import one_rank
 
         planner = one_rank.take_place(order, already)
-    foreground = _detach(order.environ) if detached and not already else None
+    foreground = _detach(order) if detached and not already else None
+    ranks = order.settings.console_ranks
     if foreground is not None:
         order = replace(order, settings=replace(order.settings, console_ranks="none"))  # nobody is there to read
     run_id = site.new_run_id()
     run_dir = site.make_run_dir(run_id, order.environ)
     locked = site.hold_run_dir(run_dir)
     pid, started = os.getpid(), processes.start_time(os.getpid())
-    guard_fd = guard.start(lambda: site.remove_run_dir(run_dir), _teller(foreground, run_dir))
-    waiter = Waiter()
+    guard_fd, mask = guard.start(lambda: site.remove_run_dir(run_dir), _teller(foreground, run_dir))
+    waiter = Waiter(mask)
 
     def on_running() -> None:
         found = locked and _enter(order, prepared, run_dir, pid, started, foreground is not None)
@@ -71,10 +73,12 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
             from ma2l.supervise import detach
 
             stop = detach.stop_command(run_id, run_dir) if found else f"kill {pid}"
-            detach.hand_over(foreground, prepared.plan, stop)
+            detach.hand_over(foreground, prepared.plan, ranks, stop, prepared.names.launcher())
 
     try:
         prepared = (planner or prepare)(order, run_id, run_dir, waiter, guard_fd)
+        if prepared.at_start:
+            prepared.at_start()
         code = Execution(prepared, order.settings, waiter, guard_fd, on_running).run()
         if prepared.at_end:
             prepared.at_end(code)
@@ -83,11 +87,12 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
         site.remove_run_dir(run_dir)
 
 
-def _detach(environ: Mapping[str, str]) -> int | None:
+def _detach(order: Order) -> int | None:
     """Leave the foreground process; returns the link to it, or ``None`` where the run has to stay joined."""
     from ma2l.supervise import detach
 
-    because = detach.why_not(environ, os.getpid())
+    console_ranks(order.settings.console_ranks, world_size=1, terminal=False)  # wrong ones are told before all else
+    because = detach.why_not(order.environ, os.getpid())
     if because:
         log.info(f"the run stays joined (--join=True): {because}")
         return None
@@ -132,7 +137,7 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
     Raises:
         Ma2lError, Stopped: as ``launch``.
     """
-    settings, environ, command = order.settings, dict(order.environ), order.command
+    settings, environ, command = fitted(order.settings, order.command), dict(order.environ), order.command
     shape, announcement = decide(settings, environ)
     if shape:
         from ma2l.mock import launchers, stage
@@ -154,6 +159,8 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
         return mpirun.prepare(settings, environ, command, facts, waiter, guard_fd)
     if settings.host or settings.hostfile:
         raise UsageError("use -H or --hostfile", f"the mode {settings.mode} starts no other host", "add --mode mpirun")
+    if settings.keep_going or settings.mpi_args:
+        raise UsageError("use --keep-going or --mpi-args", f"no mpirun in mode {settings.mode}", "add --mode mpirun")
     if mindcluster.is_scheduler_pod(environ):
         here = site.gather(settings, environ, mindcluster.MINDCLUSTER, 0, **facts, master_ip="")
         return Prepared(

@@ -70,6 +70,10 @@ class Settings:
         "dump", "what follows: dump lets the run go on, stop ends it with exit code 252", "WHAT", choices=HANG_ACTIONS
     )
     stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
+    failure_grace: float | None = _option(
+        None, "time between a rank's failure and SIGTERM (default: 0, with dying checkpoints 720)", "S",
+        least=0, most=10**6,
+    )  # fmt: skip
 
     host: str | None = _option(None, "hosts and their ranks, for --mode mpirun; also -H", "a:8,b:8", group="OpenMPI")
     hostfile: str | None = _option(None, "the same in a file of `HOST slots=N` lines", "FILE", group="OpenMPI")
@@ -115,8 +119,11 @@ class Settings:
         None, f"YAML file with these options (default: ./{DEFAULT_FILE})", "FILE", group="General"
     )
 
+    mode_of_profile: bool = False
+    """No option: whether the mode is the profile's own, and nobody's who chose it for this command."""
 
-FIELDS: dict[str, Field[Any]] = {option.name: option for option in fields(Settings)}
+
+FIELDS: dict[str, Field[Any]] = {option.name: option for option in fields(Settings) if option.metadata}
 
 ALIASES = {"local_worker_num": "nproc_per_node", "cluster_time_out": "cluster_timeout"}
 """Names of msrun that differ from ours; torchrun's (nproc_per_node, nnodes, node_rank, ...) do not."""
@@ -198,7 +205,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings
 
         values["profile"] = profiles.find(values["profile"])
         _add(profiles.options(values["profile"]), values["profile"], values, origins)
-    return Settings(**values), origins
+    return Settings(**values, mode_of_profile="mode" in origins and origins["mode"] == values.get("profile")), origins
 
 
 def _add(more: Mapping[str, object], path: str, values: dict[str, Any], origins: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ma2l import log
-from ma2l.errors import GaveUpWaiting, Stopped, SystemRefused
+from ma2l.errors import ConfigError, GaveUpWaiting, Stopped, SystemRefused
 from ma2l.linux import net
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.names import Names
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 NAME_TIMEOUT = 300.0
 """Seconds for the name of node 0 to appear in DNS: the pods of a job start minutes apart."""
 _LOOK_AGAIN = 1.0
+_TELLING_PID = 300
+"""What every machine has given away by the time that somebody logs in (RESERVED_PIDS of the kernel)."""
 
 
 def new_run_id() -> str:
-    """Start time and pid: tells runs on one machine apart and sorts by time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    """Start time and pid: tells runs on one machine apart and sorts by time.
+
+    Containers with PID namespaces of their own have the same few pids, and may share ``/tmp`` and start in one second;
+    there chance takes the pid's place.
+    """
+    pid = os.getpid()
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{pid if pid >= _TELLING_PID else os.urandom(3).hex()}"
 
 
 def gather(
@@ -136,28 +143,18 @@ def remove_run_dir(path: str) -> None:
         log.detail(f"cannot remove {path}: {error.strerror}")
 
 
-def write_program(content: bytes, path: str) -> None:
-    """Write an executable file in a directory of its own below the run's, where nobody else can be writing.
+def write_file(content: bytes, path: str, mode: int) -> None:
+    """Write a new file into the run's own directory or a directory below it, where nobody else can be writing.
+
+    Args:
+        mode: its permission bits.
 
     Raises:
         SystemRefused: the file system refused.
     """
     try:
-        os.mkdir(os.path.dirname(path), 0o700)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700), "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise SystemRefused(f"write the program {path}", str(error.strerror)) from None
-
-
-def write_text(content: bytes, path: str) -> None:
-    """Write a file for a tool into the run's own directory.
-
-    Raises:
-        SystemRefused: the file system refused.
-    """
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             file.write(content)
     except OSError as error:
         raise SystemRefused(f"write {path}", str(error.strerror)) from None
@@ -167,6 +164,7 @@ def address_of(name: str, waiter: Waiter) -> str:
     """The IP of node 0, whose name may appear in DNS later than we ask.
 
     Raises:
+        ConfigError: no host can have that name.
         GaveUpWaiting: it did not appear in ``NAME_TIMEOUT`` seconds.
         Stopped: a stop signal arrived.
     """
@@ -177,6 +175,10 @@ def address_of(name: str, waiter: Waiter) -> str:
     while True:
         address, wakeup = net.resolve(name, waiter, give_up)
         if not address and not wakeup.signals:
+            if ":" in name or not name.strip("0123456789. "):  # a mistyped IP; a variable of a script that is not set
+                raise ConfigError(
+                    f"find the address of node 0, {name!r}", "it is neither an IP nor a name", "correct it"
+                )
             if not said:
                 log.start()
                 log.info(f"waiting up to {NAME_TIMEOUT:.0f} s for the name {name} to be known")

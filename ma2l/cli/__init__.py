@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ma2l import log
 from ma2l.errors import Ma2lError, Stopped, SystemRefused, UsageError
 
-VERBS = ("plan", "msrun", "stop", "stacks", "help", "version")
+TYPE_CHECKING = False  # no verb's imports are made for another
+if TYPE_CHECKING:
+    from ma2l.settings import Settings
+
+VERBS = ("plan", "msrun", "stop", "stacks", "explain", "help", "version")
 RESERVED = (
-    *("doctor", "ranktable", "status", "logs", "explain", "results", "record", "upload"),
+    *("doctor", "ranktable", "status", "logs", "results", "record", "upload"),
     *("collect", "config", "report", "job", "manifest"),
 )
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
@@ -45,6 +49,24 @@ def show(text: str) -> None:
         raise SystemRefused("write to standard output", str(error.strerror)) from error
 
 
+def options(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """ma2l's options, saying which files they come from and which variables are not ours by a typing error.
+
+    Raises:
+        UsageError, ConfigError: as ``ma2l.settings.load``.
+    """
+    from ma2l.settings import load, misspelt
+
+    settings, origins = load(flags, environ)
+    if "config" in origins:
+        log.info(f"options from {origins['config']}")
+    if settings.profile:
+        log.info(f"defaults from the profile {settings.profile}")
+    for line in misspelt(environ):
+        log.warning(line)
+    return settings
+
+
 def _dispatch(words: Sequence[str]) -> int:
     first = words[0] if words else ""
     if first in RESERVED:
@@ -75,6 +97,10 @@ def _dispatch(words: Sequence[str]) -> int:
         from ma2l.cli.stacks import show_stacks
 
         return show_stacks(words[1:])
+    if first == "explain":
+        from ma2l.cli.explain import explain_logs
+
+        return explain_logs(words[1:])
     from ma2l.cli.run import run_command
 
     return run_command(words)

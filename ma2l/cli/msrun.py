@@ -8,17 +8,21 @@ from dataclasses import replace
 
 from ma2l import log
 from ma2l.ascend.devices import rt_visible_devices
-from ma2l.cli import show
+from ma2l.cli import options, show
 from ma2l.errors import UsageError
 from ma2l.msrun.arguments import PARAMETERS, PROFILE, Arguments, parse, split
-from ma2l.settings import Settings, load, misspelt
+from ma2l.settings import Settings
+
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    from ma2l.run import Order, Planner
 
 USAGE = "usage: ma2l msrun [OPTION...] TASK [ARGUMENT...]\n"
 _ABOUT = """
 python, python3, pytest, a program on PATH and the path of an executable file are run as they are; what ends in .py, and
-anything else, is a script for `python TASK`. Options end at TASK, and may be shortened while they stay unique. Further
-options of ma2l are taken from MA2L_<NAME> and from ma2l.yaml. Logs are worker_<rank>.log and scheduler.log; those of an
-earlier run are renamed to worker_<rank>.log.1 and so on.
+anything else, is a script for `python TASK`. Options end at TASK, and may be shortened while they stay unique. Options
+of ma2l that msrun does not have are taken from MA2L_<NAME> and from ma2l.yaml. Logs are worker_<rank>.log and
+scheduler.log; those of an earlier run are renamed to worker_<rank>.log.1 and so on.
 """
 
 
@@ -27,22 +31,38 @@ def msrun(words: Sequence[str]) -> int:
     given, task = split(words)
     if "help" in given:
         return print_help()
+    order, planner, detached = asked(given, task)
+    from ma2l.run import launch
+
+    return launch(order, planner, detached)
+
+
+def asked(given: Mapping[str, str], task: tuple[str, ...]) -> tuple[Order, Planner, bool]:
+    """What to run, what plans it, and whether the run is to go on without this process.
+
+    Args:
+        given: options from ``split``.
+        task: the task from there.
+
+    Raises:
+        UsageError: a wrong option, or no task.
+        ConfigError: a wrong variable or file.
+    """
+    environ = dict(os.environ)
+    settings = options({name: text for name, text in given.items() if name == PROFILE}, environ)
+    given = {name: text for name, text in given.items() if name != PROFILE}
+    arguments = parse(given, task, _defaults(settings), len(rt_visible_devices(environ) or ()), settings.profile or "")
     if not task:
         log.console().write(USAGE.encode())
         raise UsageError("start", "no task script was given", "see ma2l msrun --help")
-    environ = dict(os.environ)
-    settings = _settings(given, environ)
-    defaults = _defaults(settings)
-    devices = rt_visible_devices(environ) or ()
-    arguments = parse(given, task, defaults, len(devices))
     from ma2l.msrun.layout import layout
     from ma2l.msrun.prepare import command_of, planner
-    from ma2l.run import Order, launch
+    from ma2l.run import Order
 
     who = layout(arguments, environ)
     command = command_of(task, environ.get("PATH", os.defpath))
     order = Order(_shown(settings, arguments), given, command, environ)
-    return launch(order, planner(arguments, who), detached=not arguments.join)
+    return order, planner(arguments, who), not arguments.join
 
 
 def print_help() -> int:
@@ -59,19 +79,6 @@ def print_help() -> int:
 
 def _entry(flag: str, text: str) -> str:
     return f"  {flag:<34}{'' if len(flag) < 34 else chr(10) + ' ' * 36}{text}\n"
-
-
-def _settings(given: dict[str, str], environ: Mapping[str, str]) -> Settings:
-    """ma2l's own options, of which the command line has but the profile; takes that out of ``given``."""
-    profile = given.pop(PROFILE, None)
-    settings, origins = load({} if profile is None else {PROFILE: profile}, environ)
-    if "config" in origins:
-        log.info(f"options from {origins['config']}")
-    if settings.profile:
-        log.info(f"defaults from the profile {settings.profile}")
-    for line in misspelt(environ):
-        log.warning(line)
-    return settings
 
 
 def _defaults(settings: Settings) -> Mapping[str, str]:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 
 from ma2l import log
+from ma2l.cli import options
 from ma2l.cli.help import USAGE, print_help
 from ma2l.errors import UsageError
-from ma2l.settings import load, misspelt, split
+from ma2l.settings import split
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -19,13 +20,7 @@ def run_command(words: Sequence[str]) -> int:
     if not command:
         log.console().write(USAGE.encode())
         raise UsageError("start", "no command was given", "see ma2l help")
-    settings, origins = load(flags, os.environ)
-    if settings.config or "config" in origins:
-        log.info(f"options from {origins['config']}")
-    if settings.profile:
-        log.info(f"defaults from the profile {settings.profile}")
-    for line in misspelt(os.environ):
-        log.warning(line)
+    settings = options(flags, os.environ)
     from ma2l.run import Order, launch
 
     return launch(Order(settings, flags, command, dict(os.environ)))

@@ -78,4 +78,6 @@ def _name(pid: int) -> str:
         return "scheduler"
     if environ.get("RANK"):
         return f"rank {environ['RANK']}"
-    return f"worker {environ['LOCAL_RANK']}" if environ.get("LOCAL_RANK") else "once"  # MindSpore gives ranks later
+    if environ.get("LOCAL_RANK"):  # MindSpore gives ranks later
+        return f"worker {environ['LOCAL_RANK']}"
+    return "the command"

@@ -16,6 +16,7 @@ usage: ma2l stop [--now] [RUN]    stop a run on this node, and wait until nothin
 RUN is the run's id, the beginning of it, or its log directory; it may be left out if only one run is alive.
 Workers get SIGTERM and the run's grace; with --now they are killed.
 """
+_SHOWN = 3
 
 
 def stop_run(words: Sequence[str]) -> int:
@@ -31,8 +32,8 @@ def stop_run(words: Sequence[str]) -> int:
     now, word = _parse(words)
     alive, ended = runs.find(os.environ)
     gone = runs.match(ended, word) if word is not None else []
-    for path, run in ended.items():
-        log.info(f"run {run.run_id} was killed and has ended; its logs are in {run.log_dir}")
+    _say_ended([ended[path] for path in gone or ended])
+    for path in ended:
         site.remove_run_dir(path)
     if gone and not runs.match(alive, word or ""):
         return 0
@@ -56,6 +57,14 @@ def _parse(words: Sequence[str]) -> tuple[bool, str | None]:
     return "--now" in words, named[0] if named else None
 
 
+def _say_ended(ended: Sequence[runs.Run]) -> None:
+    """The latest few of runs that were killed: those of months may have come together."""
+    for run in ended[-_SHOWN:]:
+        log.info(f"run {run.run_id} was killed and has ended; its logs are in {run.log_dir}")
+    if len(ended) > _SHOWN:
+        log.info(f"and so have {len(ended) - _SHOWN} earlier ones")
+
+
 def choose(alive: Mapping[str, runs.Run], word: str | None, verb: str) -> str:
     """The directory of the run that is meant.
 
@@ -76,7 +85,7 @@ def choose(alive: Mapping[str, runs.Run], word: str | None, verb: str) -> str:
         raise UsageError(attempt, "no run of yours is alive on this node", where)
     lines = [_line(run) for path, run in alive.items() if not found or path in found]
     log.console().write("".join(lines).encode(errors="backslashreplace"))
-    why = "there are several" if found else "there is none of that name"
+    why = "there are several" if found else "none of that name is alive"
     raise UsageError(attempt, why, "name one of those above")
 
 

@@ -1,7 +1,7 @@
 """How far a MindSpore dynamic cluster got, as its scheduler's log tells.
 
 Source: what ``meta_server_node.cc`` of MindSpore 2.10 writes; samples are in ``tests/data/mindspore``. Those lines are
-warnings, so nothing is known where ``GLOG_v`` is 3 or more. The whole log is read, because the lines stand before as
+warnings, so nothing is known where ``GLOG_v`` is 3 or more. Much of the log is read, because the lines stand before as
 many others as there are half seconds in the timeout.
 """
 
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 
+from ma2l.diagnose.ends import last_bytes
+
+_LIMIT = 8 * 1024 * 1024
 _BEGINS = b"] Begin to Initialize MetaServerNode."
 _LISTENS = b"] Finish to Initialize MetaServerNode."
 _CAME = re.compile(
@@ -54,10 +57,4 @@ def _missing(ids: set[bytes], expected: int) -> str:
 
 
 def _lines(path: str | None) -> list[bytes]:
-    if path is None:
-        return []
-    try:
-        with open(path, "rb") as file:
-            return file.readlines()
-    except OSError:
-        return []
+    return last_bytes(path, _LIMIT).split(b"\n")

@@ -1,13 +1,24 @@
-"""How a run ended, as data: who failed first, how, and what became of the others."""
+"""How a run ended, as data: who failed first, how, and what became of the others.
+
+``docs/reference/outcome.md`` describes the file that is made of it.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ma2l.plan.spec import Plan
+from ma2l.plan.spec import Plan, ProcessSpec
 from ma2l.supervise.machine import Cause, Ended, Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ma2l.diagnose.report import Report
+
+SCHEMA = 1
+"""Version of the outcome file; it rises when a field changes its meaning or goes."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,15 @@ class ProcessEnd:
     seconds: float | None
     """How long it ran."""
     log: str | None
+    device: str | None = None
+    """Its NPU, as the program sees it: the index among the visible ones."""
+    ended_at: float | None = None
+    """Seconds since 1970. Ends on one node are in their true order whatever the clock did."""
+
+    @property
+    def ran(self) -> bool:
+        """Whether it was ever started."""
+        return self.pid is not None or self.ended_at is not None
 
 
 @dataclass(frozen=True)
@@ -53,8 +73,17 @@ class Outcome:
     signum: int | None
     """The stop signal, where that is the cause."""
     processes: tuple[ProcessEnd, ...]
+    host: str = ""
+    log_dir: str = ""
+    started_at: float | None = None
+    """Seconds since 1970 when the first process was started."""
+    ended_at: float | None = None
+    """Seconds since 1970 when the last process had ended."""
+    oom_kills: int | None = None
+    """How many processes of this control group the kernel killed for want of memory during the run, if known."""
     hang: Hang | None = None
     """Where that is the cause."""
+    schema: int = SCHEMA
 
 
 _CAUSES = {
@@ -73,15 +102,29 @@ def outcome(
     ended: Sequence[Ended],
     pids: Mapping[int, int],
     started_at: Mapping[int, float],
+    epoch: float = 0.0,
+    oom_kills: int | None = None,
 ) -> Outcome:
-    """Put the outcome together. Indexes are places in the plan; times are monotonic seconds."""
+    """Put the outcome together. Indexes are places in the plan; times are monotonic seconds.
+
+    Args:
+        epoch: the wall clock's time at monotonic 0, in seconds since 1970.
+    """
     end_of = {end.worker: end for end in ended}
     processes = []
     for index, spec in enumerate(plan.processes):
         end = end_of.get(index)
-        seconds = round(end.at - started_at[index], 3) if end else None
         processes.append(
-            ProcessEnd(spec.name, spec.rank, pids.get(index), end.returncode if end else None, seconds, spec.log)
+            ProcessEnd(
+                spec.name,
+                spec.rank,
+                pids.get(index),
+                end.returncode if end else None,
+                round(end.at - started_at[index], 3) if end else None,
+                spec.log,
+                _device(spec),
+                round(epoch + end.at, 3) if end else None,
+            )
         )
     return Outcome(
         run_id=plan.run_id,
@@ -91,22 +134,40 @@ def outcome(
         first=processes[cause.worker] if cause and cause.worker >= 0 else None,
         signum=cause.value if cause and cause.kind is Kind.SIGNAL else None,
         processes=tuple(processes),
+        host=os.uname().nodename,
+        log_dir=plan.log_dir,
+        started_at=round(epoch + min(started_at.values()), 3) if started_at else None,
+        ended_at=round(epoch + max(end.at for end in ended), 3) if ended else None,
+        oom_kills=oom_kills,
     )
 
 
-def as_json(result: Outcome) -> str:
+def as_json(result: Outcome, report: Report | None = None) -> str:
     """The outcome as it is written to ``node<N>.outcome.json``."""
     import json
     from dataclasses import asdict
 
-    return json.dumps(asdict(result), indent=1) + "\n"
+    data = {"schema": result.schema, **asdict(result), "report": report.as_data() if report else None}
+    return json.dumps(data, indent=1) + "\n"
 
 
 def manner(returncode: int) -> str:
     """``exit code 7``, or ``SIGSEGV (signal 11)``."""
     if returncode >= 0:
         return f"exit code {returncode}"
+    name, plain = signal_name(-returncode), f"signal {-returncode}"
+    return name if name == plain else f"{name} ({plain})"
+
+
+def signal_name(signum: int) -> str:
+    """``SIGTERM``; real-time signals have no names."""
     try:
-        return f"{signal.Signals(-returncode).name} (signal {-returncode})"
-    except ValueError:  # real-time signals have no names
-        return f"signal {-returncode}"
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"
+
+
+def _device(spec: ProcessSpec) -> str | None:
+    if spec.role != "rank":
+        return None
+    return spec.env.get("DEVICE_ID") or (None if spec.local_rank is None else str(spec.local_rank))

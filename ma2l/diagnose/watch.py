@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ma2l import log
-from ma2l.diagnose import hang, report, standing
+from ma2l.diagnose import hang, standing
+from ma2l.diagnose.ends import last_bytes
 from ma2l.diagnose.outcome import Hang, Outcome
 from ma2l.logs.names import Names
 from ma2l.plan.spec import Plan, ProcessSpec
@@ -54,7 +55,7 @@ def explained(result: Outcome, watch: Sentry) -> Outcome:
         return result
     suspect, frames = diagnosis.suspect, diagnosis.frames
     ends = result.processes if watch.made_print else ()
-    printed = {end.name: stack for end in ends if (stack := standing.from_log(report.last_bytes(end)))}
+    printed = {end.name: stack for end in ends if (stack := standing.from_log(last_bytes(end.log)))}
     if printed:
         suspect = hang.suspect(diagnosis.quiet, diagnosis.limit, printed)
         frames = printed[suspect.name].frames if suspect.name in printed else ()

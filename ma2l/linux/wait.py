@@ -40,9 +40,12 @@ class Waiter:
 
     Signals that were inherited as ignored (``nohup``) stay ignored. A signal mask inherited from the parent is lifted
     for the signals handled here; ``inherited_mask`` is what workers must get back.
+
+    Args:
+        inherited_mask: the mask from before this process blocked signals until now; ``None`` where it did not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inherited_mask: Iterable[int] | None = None) -> None:
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
         os.set_blocking(writer, False)
@@ -51,7 +54,8 @@ class Waiter:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for signum in handled:
             signal.signal(signum, _noted_in_pipe)
-        self.inherited_mask = frozenset(signal.pthread_sigmask(signal.SIG_UNBLOCK, handled))
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
+        self.inherited_mask = frozenset(mask if inherited_mask is None else inherited_mask)
 
     def wait(self, fds: Iterable[tuple[int, int]] = (), deadline: float | None = None) -> Wakeup:
         """Block until a signal arrives, a descriptor is ready or the deadline passes.

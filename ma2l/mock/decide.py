@@ -25,6 +25,10 @@ def decide(settings: Settings, environ: Environ) -> tuple[Shape | None, str]:
             raise UsageError(
                 f"be node {settings.node_rank} of a mock job", "all of its nodes are started here", "drop --node-rank"
             )
+        if shape.nodes > 1 and settings.mode == "mpirun":
+            raise UsageError(
+                "mock several nodes in the mode mpirun", "mpirun would look for them by ssh", "write --mock DEVICES"
+            )
         return shape, f"MOCK: a pretended {settings.mock_platform} job, {_words(shape)}; no NPU is used"
     if settings.host or settings.hostfile:  # somebody else's machines
         return None, ""

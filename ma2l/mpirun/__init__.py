@@ -42,6 +42,7 @@ def prepare(
         why = f"{launcher} starts the ranks itself" if launcher else "--per-node asks for one process per node"
         raise ConfigError("use the mode mpirun", why, "leave --mode out, or let mpirun start the ranks")
     mpirun, doubt = find(environ)
+    openmpi.extra_words(settings, mpirun.major)  # on every node: the others would wait for a node 0 that gave up here
     listed = listed_hosts(settings)
     found = _of_hosts(listed, settings, environ) if listed else topology.find(settings, environ, waiter, guard_fd)
     here = site.gather(settings, environ, found.platform, found.cluster.node_rank, **facts, master_ip="")
@@ -49,8 +50,7 @@ def prepare(
     if several and found.cluster.node_rank > 0:
         return nodes.let_in(settings, found, here)
     if listed:
-        flags = ("-H", settings.host) if settings.host else ("--hostfile", str(settings.hostfile))
-        hosts = openmpi.Hosts(tuple(map(str, flags)), tuple(slots for _, slots in listed), ours=False)
+        hosts = openmpi.Hosts(flags_of(listed, settings), tuple(slots for _, slots in listed), ours=False)
     else:
         slots = tuple(len(node.devices) for node in found.cluster.nodes)
         hosts = openmpi.Hosts(("--hostfile", openmpi.file_of(here.run_dir)), slots, ours=True)
@@ -62,7 +62,7 @@ def prepare(
 
 
 def listed_hosts(settings: Settings) -> list[tuple[str, int]]:
-    """The hosts that the user names, with the number of ranks of each; none where the topology tells.
+    """The hosts that the user names, each once, with the number of its ranks; none where the topology tells.
 
     Raises:
         UsageError: they are named twice.
@@ -71,7 +71,10 @@ def listed_hosts(settings: Settings) -> list[tuple[str, int]]:
     if settings.host and settings.hostfile:
         raise UsageError("use -H and --hostfile", "both name the hosts", "leave one of them out")
     if settings.host:
-        return openmpi.parse_hosts(settings.host, settings.nproc_per_node)
+        slots: dict[str, int] = {}
+        for name, more in openmpi.parse_hosts(settings.host, settings.nproc_per_node):
+            slots[name] = slots.get(name, 0) + more
+        return list(slots.items())
     if not settings.hostfile:
         return []
     try:
@@ -79,6 +82,13 @@ def listed_hosts(settings: Settings) -> list[tuple[str, int]]:
             return openmpi.parse_hostfile(file.read(), settings.hostfile, settings.nproc_per_node)
     except OSError as error:
         raise ConfigError(f"use the hostfile {settings.hostfile}", str(error.strerror), "check the path") from None
+
+
+def flags_of(listed: list[tuple[str, int]], settings: Settings) -> tuple[str, str]:
+    """How mpirun is told of them; where ``--nproc-per-node`` fills in slots the user's own file would not do."""
+    if settings.hostfile and not settings.nproc_per_node:
+        return "--hostfile", settings.hostfile
+    return "-H", ",".join(f"{name}:{slots}" for name, slots in listed)
 
 
 def _of_hosts(listed: list[tuple[str, int]], settings: Settings, environ: Mapping[str, str]) -> Topology:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from ma2l.become import become
 from ma2l.errors import GaveUpWaiting, Ma2lError, Stopped, SystemRefused
 from ma2l.linux.wait import READABLE, STOP_SIGNALS, Waiter
+from ma2l.mpirun.session import READY
 from ma2l.plan.mpi_nodes import WATCH
 
 _AGAIN_S = 1.0
@@ -34,6 +35,7 @@ class Peer:
         self._ssh = ("ssh", "-F", f"{run_dir}/ssh_config", host, WATCH)
         self._errors = f"{run_dir}/ssh.{rank}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._heard = b""
 
     @property
     def answer(self) -> int | None:
@@ -49,6 +51,7 @@ class Peer:
             SystemRefused: no process or file can be made.
         """
         pipe = subprocess.PIPE
+        self._heard = b""
         try:
             with open(self._errors, "wb") as errors:
                 self._process = subprocess.Popen(self._ssh, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0)
@@ -59,9 +62,12 @@ class Peer:
         """Take the answer, or note why there is none."""
         assert self._process is not None
         assert self._process.stdout is not None
-        if os.read(self._process.stdout.fileno(), 1024):
-            self.ready = True
+        words = os.read(self._process.stdout.fileno(), 1024)
+        self._heard += words  # a login shell may print something of its own first
+        self.ready = self._heard.endswith(READY)
+        if words:
             return
+        self._process.terminate()  # most likely it has ended already
         self._process.communicate()
         with open(self._errors, encoding="utf-8", errors="replace") as errors:
             self.problem = (errors.read().strip().splitlines() or [self.problem])[-1]

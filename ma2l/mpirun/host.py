@@ -13,9 +13,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ma2l.errors import GaveUpWaiting, Ma2lError, SystemRefused
+from ma2l.linux import processes
 from ma2l.linux.wait import READABLE, STOP_SIGNALS, Waiter
 from ma2l.plan.mpi_nodes import LAST_WORD_S
 from ma2l.supervise import killer
@@ -41,14 +42,14 @@ def _serve(run_dir: str, limit: int, port: str, sshd: str) -> int:
     _say(f"offering sshd on port {port} to node 0")
     deadline: float | None = time.monotonic() + limit
     late = f"it did not come within {limit} s"
-    sessions: list[int] = []
+    sessions: dict[int, int] = {}
     while True:
         wakeup = waiter.wait([(pipe, READABLE)], deadline)
         for word, value in _read(pipe, wakeup.ready):
             if word == "node0":
                 deadline = None
             elif word == "session":
-                sessions.append(int(value))
+                sessions[int(value)] = processes.start_time(int(value))
             elif word == "end":
                 _say(f"node 0 has ended with exit code {value}")
                 return int(value)
@@ -87,11 +88,13 @@ def _read(pipe: int, ready: Sequence[int]) -> list[tuple[str, str]]:
     return [(word, value) for word, _, value in (line.partition(" ") for line in lines)]
 
 
-def _stop(sessions: Sequence[int]) -> bool:
+def _stop(sessions: Mapping[int, int]) -> bool:
     """Ask mpirun's daemons here to end, which ask the ranks; returns whether there is one. mpirun notices, node 0 ends,
     and says so."""
-    asked = [killer.signal_leader(pid, signal.SIGTERM) for pid in sessions if os.path.exists(f"/proc/{pid}")]
-    return bool(asked)
+    alive = [pid for pid, started in sessions.items() if started and processes.start_time(pid) == started]
+    for pid in alive:
+        killer.signal_leader(pid, signal.SIGTERM)
+    return bool(alive)
 
 
 def _say(line: str) -> None:

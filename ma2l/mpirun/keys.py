@@ -9,8 +9,9 @@ import os
 import pwd
 from collections.abc import Mapping
 
+from ma2l import site
 from ma2l.ascend import tool
-from ma2l.errors import CommandNotFound, ConfigError, SystemRefused
+from ma2l.errors import CommandNotFound, ConfigError
 from ma2l.plan.mpi_nodes import PRINCIPAL
 
 SSHD_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin")
@@ -47,12 +48,12 @@ def install(key_file: str, run_dir: str, environ: Mapping[str, str], host: bool)
             content = file.read()
     except OSError as error:
         raise ConfigError(attempt, str(error.strerror), "correct MA2L_SSH_KEY_FILE") from None
-    _write(f"{run_dir}/key", content.replace(b"\r\n", b"\n").rstrip() + b"\n")
+    site.write_file(content.replace(b"\r\n", b"\n").rstrip() + b"\n", f"{run_dir}/key", 0o600)
     public = _keygen(environ, attempt, "-y", "-P", "", "-f", f"{run_dir}/key").split()[:2]
     known = " ".join(public)
-    _write(f"{run_dir}/known_hosts", f"@cert-authority {PRINCIPAL} {known}\n".encode())
+    site.write_file(f"@cert-authority {PRINCIPAL} {known}\n".encode(), f"{run_dir}/known_hosts", 0o600)
     if host:
-        _write(f"{run_dir}/authorized_keys", f"restrict {known}\n".encode())
+        site.write_file(f"restrict {known}\n".encode(), f"{run_dir}/authorized_keys", 0o600)
         _keygen(environ, attempt, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", f"{run_dir}/host_key")
         sign = ("-q", "-s", f"{run_dir}/key", "-I", PRINCIPAL, "-h", "-n", PRINCIPAL, "-V", "always:forever")
         _keygen(environ, attempt, *sign, f"{run_dir}/host_key.pub")
@@ -79,11 +80,3 @@ def _keygen(environ: Mapping[str, str], attempt: str, *words: str) -> str:
         why = f"it is no private key without a passphrase ({tool.telling_line(printed.text)})"
         raise ConfigError(attempt, why, "make one with: ssh-keygen -t ed25519 -N '' -f FILE")
     return printed.text
-
-
-def _write(path: str, content: bytes) -> None:
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise SystemRefused(f"write {path}", str(error.strerror)) from None

@@ -45,7 +45,7 @@ def find(environ: Mapping[str, str]) -> tuple[Mpirun, str]:
         )
     known = " and ".join(map(str, KNOWN))
     doubt = "" if major in KNOWN else f"OpenMPI {major} is unknown to ma2l, which knows {known}; it gets the flags of "
-    return Mpirun(_resolved(path), major, os.geteuid() == 0), doubt and f"{doubt}{max(KNOWN)}"
+    return Mpirun(_resolved(path), major, os.geteuid() == 0, _shell()), doubt and f"{doubt}{max(KNOWN)}"
 
 
 def _resolved(path: str) -> str:
@@ -54,6 +54,12 @@ def _resolved(path: str) -> str:
     real = os.path.realpath(path)
     beside = os.path.join(os.path.dirname(real), "mpirun")
     return beside if os.access(beside, os.X_OK) else real
+
+
+def _shell() -> tuple[str, ...]:
+    """bash where there is one, since it alone can let a rank have SIGINT (see ``mpi_rank.script``); CANN's
+    ``set_env.sh`` needs it on every host. ``--posix`` keeps it from running the file that ``BASH_ENV`` names."""
+    return ("/bin/bash", "--posix") if os.access("/bin/bash", os.X_OK) else ("/bin/sh",)
 
 
 def _major(text: str) -> int | None:

@@ -71,11 +71,11 @@ def judged(outcome: Outcome, plan: Plan, keep_going: bool) -> Outcome:
     if outcome.cause not in ("success", "failure") or mpirun.returncode is None:
         return outcome
     ends = _ends(plan)
-    failed = [(rank, code, pid) for rank, (code, pid) in ends.items() if code]
-    if failed and mpirun.returncode in (0, failed[0][1]):
+    failed = [(rank, code, pid) for rank, (code, pid) in ends.items() if code and mpirun.returncode in (0, code)]
+    if failed:
         rank, code, pid = failed[0]
         path = _log_of(rank, plan, mpirun)
-        first = replace(mpirun, name=f"rank {rank}", rank=rank, pid=pid, returncode=code, log=path)
+        first = replace(mpirun, name=f"rank {rank}", rank=rank, pid=pid, returncode=_returncode(code), log=path)
         return replace(outcome, cause="failure", first=first, exit_code=code)
     silent = [rank for rank in range(plan.world_size) if rank not in ends]
     all_say_it = keep_going or (plan.nodes > 1 and plan.rank_logs)  # else mpirun keeps what they say in its own files
@@ -98,6 +98,11 @@ def _ends(plan: Plan) -> Mapping[int, tuple[int, int]]:
     except OSError:  # it was never written
         return {}
     return ends
+
+
+def _returncode(code: int) -> int:
+    """What a shell's view of an end most probably was: 128 + N is a death by signal N, or else ``exit 128+N``."""
+    return 128 - code if code - 128 in signal.valid_signals() else code
 
 
 def _log_of(rank: int, plan: Plan, mpirun: ProcessEnd) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-from ma2l.errors import UsageError
+from ma2l.errors import ConfigError, Ma2lError, UsageError
 from ma2l.settings import nearest
 
 TYPE_CHECKING = False  # typing is not imported on the start path
@@ -87,7 +87,11 @@ def split(words: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def parse(
-    given: Mapping[str, str], task: tuple[str, ...], defaults: Mapping[str, str] | None = None, devices: int = 0
+    given: Mapping[str, str],
+    task: tuple[str, ...],
+    defaults: Mapping[str, str] | None = None,
+    devices: int = 0,
+    source: str = "",
 ) -> Arguments:
     """Read the options.
 
@@ -97,17 +101,21 @@ def parse(
         defaults: defaults that replace msrun's, as text.
         devices: how many devices were chosen for this job (``ASCEND_RT_VISIBLE_DEVICES``), 0 where nobody chose: the
             number of workers where the command line has none.
+        source: the file that the defaults are from.
 
     Raises:
         UsageError: a wrong value.
+        ConfigError: a wrong default.
     """
-    texts = dict(defaults or {})
+    values = {
+        name: _value(name, text, f"{source}: {name} = {text!r}", ConfigError)
+        for name, text in (defaults or {}).items()
+        if name not in given
+    }
     if devices and not given.keys() & {"worker_num", "local_worker_num"}:
-        texts |= {"worker_num": str(devices), "local_worker_num": str(devices)}
-    texts.update(given)
-    arguments = Arguments(**{name: _value(name, text) for name, text in texts.items()}, task=task)
-    _check_shown(arguments.tail_worker_log)
-    return arguments
+        values |= {"worker_num": devices, "local_worker_num": devices}
+    values |= {name: _value(name, text, f"--{name}={text}", UsageError) for name, text in given.items()}
+    return Arguments(**values, task=task)
 
 
 def _named(text: str) -> str:
@@ -132,30 +140,29 @@ def _is_option(word: str) -> bool:
     return word.startswith("-") and word != "-" and not word[1:].isdecimal()
 
 
-def _value(name: str, text: str) -> Any:
-    """The text as the parameter's type."""
+def _value(name: str, text: str, where: str, mistake: type[Ma2lError]) -> Any:
+    """The text as the parameter's type, or which values are allowed."""
     meta, kind = PARAMETERS[name].metadata, PARAMETERS[name].type
     if kind == "bool":
         if text.lower() not in _TRUTH:
-            raise UsageError(f"use --{name}={text}", "it is neither True nor False", f"write --{name}=True")
+            raise mistake(f"use {where}", "it is neither True nor False", "write True or False")
         return _TRUTH[text.lower()]
-    return _number(name, text, meta["least"], meta["most"]) if kind == "int" else text
+    if kind == "int":
+        return _number(text, meta["least"], meta["most"], where, mistake)
+    if name == "tail_worker_log" and text != "-1" and not all(_is_rank(item) for item in text.split(",")):
+        raise mistake(f"use {where}", "it names no ranks", "write -1, or ranks such as 0,3")
+    return text
 
 
-def _number(name: str, text: str, least: int | None, most: int | None) -> int:
+def _number(text: str, least: int | None, most: int | None, where: str, mistake: type[Ma2lError]) -> int:
     digits = text.strip().lstrip("+-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 10 and len(text.strip()) - len(digits) < 2):
-        raise UsageError(f"use --{name}={text}", "it is no whole number", f"write --{name}=N")
+        raise mistake(f"use {where}", "it is no whole number", "write a whole number")
     number = int(text)
     if (least is not None and number < least) or (most is not None and number > most):
         allowed = f"from {least} to {most}" if most is not None else f"of {least} or more"
-        raise UsageError(f"use --{name}={text}", "it is out of range", f"write a number {allowed}")
+        raise mistake(f"use {where}", "it is out of range", f"write a number {allowed}")
     return number
-
-
-def _check_shown(text: str) -> None:
-    if text != "-1" and not all(_is_rank(item) for item in text.split(",")):
-        raise UsageError(f"use --tail_worker_log={text}", "it names no ranks", "write -1, or ranks such as 0,3")
 
 
 def _is_rank(text: str) -> bool:

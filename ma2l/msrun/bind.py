@@ -123,6 +123,6 @@ def _refuse(option: str, name: str, what: str, beyond: set[int], usable: Sequenc
     place = name if name == SCHEDULER else f"device{name}"
     raise ConfigError(
         f"bind {place} as {option} says",
-        f"{what} {cpulist.text(beyond)} cannot be used here",
+        f"{what}{'s'[: len(beyond) > 1]} {cpulist.text(beyond)} cannot be used here",
         f"choose from {cpulist.text(usable) or 'none: leave it out'}",
     )

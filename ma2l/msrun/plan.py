@@ -13,8 +13,6 @@ from ma2l.plan.hccl import NO_TABLE
 from ma2l.plan.make import directory_of, port_in, shared_env
 from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec, Site
 
-SCHEDULER: EnvDiff = {**torch.NO_RANK, **dynamic_cluster.SCHEDULER, "RANK_ID": "0"}
-"""msrun's scheduler believes to be rank 0, and scripts that read ``RANK_ID`` before ``init()`` rely on it."""
 NO_CLUSTER: EnvDiff = dict.fromkeys(("MS_ROLE", "MS_NODE_ID", "MS_SCHED_HOST", "MS_SCHED_PORT"))
 
 
@@ -39,6 +37,7 @@ def make(arguments: Arguments, layout: Layout, command: tuple[str, ...], here: H
     Raises:
         ConfigError: ``MASTER_PORT`` is set to something that is no port.
     """
+    mode = "dry run" if layout.simulated else "dynamic-cluster"
     env, notes = shared_env(here.site, layout.local)
     master_port = port_in(here.site.environ, "MASTER_PORT") or (
         here.site.ports[0] if layout.alone else torch.DEFAULT_PORT
@@ -49,7 +48,7 @@ def make(arguments: Arguments, layout: Layout, command: tuple[str, ...], here: H
         processes.insert(0, _scheduler(command, here, env))
     return Plan(
         run_id=here.site.run_id,
-        mode="dry run" if layout.simulated else "dynamic-cluster",
+        mode=mode,
         node_rank=layout.node,
         nodes=layout.nodes,
         world_size=layout.total,
@@ -58,7 +57,7 @@ def make(arguments: Arguments, layout: Layout, command: tuple[str, ...], here: H
         log_dir=here.site.log_dir,
         processes=tuple(processes),
         files=(),
-        trail=(_origin(layout),),
+        trail=(_origin(layout), f"mode {mode}: msrun's own"),
         notes=tuple(notes),
         warnings=tuple(_warnings(arguments, layout, here)),
     )
@@ -114,8 +113,8 @@ def _worker(layout: Layout, command: tuple[str, ...], here: Here, env: EnvDiff, 
 
 
 def _scheduler(command: tuple[str, ...], here: Here, env: EnvDiff) -> ProcessSpec:
-    cwd = directory_of(here.chdir, 0, 0)
-    return ProcessSpec("scheduler", command, here.site.program, {**env, **SCHEDULER}, here.names.scheduler(), cwd=cwd)
+    env, cwd = {**env, **dynamic_cluster.SCHEDULER}, directory_of(here.chdir, 0, 0)
+    return ProcessSpec("scheduler", command, here.site.program, env, here.names.scheduler(), cwd=cwd)
 
 
 def _origin(layout: Layout) -> str:

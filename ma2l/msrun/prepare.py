@@ -62,7 +62,7 @@ def prepare(
     waiter: Waiter,
     _guard_fd: int | None,
 ) -> Prepared:
-    """Everything up to the plan; nothing runs yet, older logs of the same names are set aside.
+    """Everything up to the plan; nothing runs yet. Older logs of the same names are set aside when the run begins.
 
     Raises:
         ConfigError: the scheduler cannot be where the arguments say, or processes not on the CPUs.
@@ -74,8 +74,7 @@ def prepare(
     here = _look(arguments, layout, order, run_id, run_dir, waiter)
     _check_scheduler(arguments, layout, here)
     plan = bind(make(arguments, layout, order.command, here))
-    _set_aside(plan, here.names)
-    return Prepared(plan, order.environ, here.names)
+    return Prepared(plan, order.environ, here.names, at_start=partial(_set_aside, plan, here.names))
 
 
 def _look(arguments: Arguments, layout: Layout, order: Order, run_id: str, run_dir: str, waiter: Waiter) -> Here:

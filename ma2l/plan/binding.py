@@ -20,7 +20,7 @@ from ma2l.ascend.topo import Affinity
 from ma2l.linux import cpulist
 from ma2l.plan.spec import ProcessSpec
 
-_MINDSPORE_MODES = ("ranktable", "dynamic-cluster")
+_MINDSPORE_MODES = ("ranktable", "dynamic-cluster", "mpirun")
 
 
 @dataclass(frozen=True)

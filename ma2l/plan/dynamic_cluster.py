@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ma2l.cluster import Device
 from ma2l.plan.hccl import NO_TABLE
 from ma2l.plan.spec import EnvDiff
+from ma2l.plan.torch import NO_RANK
 
 DEFAULT_PORT = 8118
 """msrun's default, for several nodes that must agree."""
@@ -57,5 +58,5 @@ def worker_names(device: Device, logical_id: int) -> EnvDiff:
     return {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": rank, "RANK_ID": rank, "DEVICE_ID": str(logical_id)}
 
 
-SCHEDULER: EnvDiff = {"MS_ROLE": "MS_SCHED", "MS_NODE_ID": None, "RANK_ID": None}
-"""The scheduler is nobody's rank."""
+SCHEDULER: EnvDiff = {**NO_RANK, "MS_ROLE": "MS_SCHED", "MS_NODE_ID": None, "RANK_ID": "0"}
+"""The scheduler is nobody's rank, but msrun's believes to be rank 0: scripts read ``RANK_ID`` before ``init()``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cluster import Device
@@ -70,9 +70,16 @@ def choose_per_node(settings: Settings, command: tuple[str, ...]) -> Choice | No
     return Choice("once", f"{launcher} starts the ranks itself") if launcher else None
 
 
+def fitted(settings: Settings, command: tuple[str, ...]) -> Settings:
+    """The settings for this command: a profile's mode is for commands whose ranks we start."""
+    if settings.mode_of_profile and choose_per_node(settings, command):
+        return replace(settings, mode="auto")
+    return settings
+
+
 def _mode_per_node(settings: Settings, once: Choice) -> Choice:
     """A command that runs once per node gets the names of the node and no more, as the mode torch gives them."""
-    if settings.mode in ("auto", "torch") or settings.profile:  # a profile's mode is for commands that we start
+    if settings.mode in ("auto", "torch"):
         return Choice("torch", once.why)
     raise ConfigError(
         f"use the mode {settings.mode}",
@@ -245,7 +252,7 @@ def _rank(draft: Draft, env: EnvDiff, local_rank: int, device: Device) -> Proces
 
 
 def _scheduler(draft: Draft, env: EnvDiff) -> ProcessSpec:
-    env = {**env, **torch.NO_RANK, **dynamic_cluster.SCHEDULER}
+    env = {**env, **dynamic_cluster.SCHEDULER}
     cwd = directory_of(draft.settings.chdir, 0, 0)
     return ProcessSpec("scheduler", draft.command, draft.site.program, env, draft.names.scheduler(), cwd=cwd)
 

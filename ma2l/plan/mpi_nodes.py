@@ -148,4 +148,4 @@ def sshd_config(access: Access, python: str, session: str) -> PlannedFile:
 
 
 def _text(path: str, lines: Sequence[str]) -> PlannedFile:
-    return PlannedFile(path, "".join(f"{line}\n" for line in lines).encode(), text=True)
+    return PlannedFile(path, "".join(f"{line}\n" for line in lines).encode(), kind="text")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cluster import Cluster
 from ma2l.errors import ConfigError
+from ma2l.linux import cpulist
 from ma2l.plan import hccl, mpi_rank, torch
 from ma2l.plan.make import names_of, port_in, shared_env
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec, Site
@@ -45,6 +46,8 @@ _OF_THE_NODE = frozenset(
     )
 )
 _NOT_FORWARDED = ("SSH_", "OMPI_", "PMIX_", "PRTE_", "OPAL_", "KUBERNETES_", "BASH_FUNC_", "LC_")
+_BINDING = ("--bind-to", "--bind-to-core", "--cpu-set", "--cpu-list", "--rankfile", "--rf")
+_HOW_MANY = ("--n", "--np", "--c", "--npernode", "--H", "--host", "--hostfile", "--machinefile", "--default-hostfile")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ONE_DASH = re.compile(r"-[a-z]{3,}(-[a-z]+)*\Z")
 
@@ -58,6 +61,8 @@ class Mpirun:
     """Major version of OpenMPI."""
     root: bool
     """Whether the user is root, which mpirun refuses unless told otherwise."""
+    shell: tuple[str, ...] = ("/bin/sh",)
+    """What runs the script around each rank."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def parse_hostfile(text: str, path: str, default: int | None) -> list[tuple[str,
         options = dict(zip(words[1::2], words[2::2]))
         slots = options.get("slots", str(default or ""))
         if not (slots.isascii() and slots.isdecimal()) or int(slots) < 1:
-            why = f"no number of slots in {line.strip()!r}"
+            why = f"no number of slots in {line.strip()[:80]!r}"
             raise ConfigError(f"use the hostfile {path}", why, "write: HOST slots=N")
         hosts.append((words[0], int(slots)))
     if not hosts:
@@ -132,14 +137,14 @@ def arguments(
         run_dir: where mpirun keeps its own files, and what tells a rank that it is on mpirun's host.
 
     Raises:
-        ConfigError: ``--mpi-args`` is no shell text.
+        ConfigError: as ``extra_words``.
     """
     own = extra_words(settings, mpirun.major)
     several = len(hosts.slots) > 1
     words = [mpirun.path]
     words += ["--allow-run-as-root"] if mpirun.root and "--allow-run-as-root" not in own else []
     words += ["-n", str(sum(hosts.slots)), *hosts.flags]
-    words += [] if _any(own, "--map-by", "--rankfile", "--rf", "--ppr", "--npernode") else ["--map-by", "slot"]
+    words += [] if _any(own, "--map-by", "--rankfile", "--rf", "--ppr") else ["--map-by", "slot"]
     words += [] if _any(own, "--bind-to", "--bind-to-core") else ["--bind-to", "none"]
     words += mca(mpirun.major, "orte_local_tmpdir_base", "prte_local_tmpdir_base", run_dir)
     if several:
@@ -158,12 +163,15 @@ def extra_words(settings: Settings, major: int) -> tuple[str, ...]:
     """The words of ``--mpi-args``; ``-bind-to`` becomes ``--bind-to``, which both versions understand.
 
     Raises:
-        ConfigError: it is no shell text.
+        ConfigError: it is no shell text, or says how many ranks there are.
     """
     try:
         words = shlex.split(settings.mpi_args or "")
     except ValueError as error:
         raise ConfigError(f"use --mpi-args {settings.mpi_args!r}", str(error), "quote it as for a shell") from None
+    if _any(words, *_HOW_MANY):  # 5.0 would take the first of two numbers without a word
+        why = "ma2l itself tells mpirun how many ranks there are, and where"
+        raise ConfigError(f"use --mpi-args {settings.mpi_args!r}", why, "pass -H, --hostfile or --nproc-per-node")
     return tuple(f"-{word}" if major >= 5 and _ONE_DASH.match(word) and word != "-mca" else word for word in words)
 
 
@@ -219,13 +227,16 @@ def plan(
     if logical != list(range(len(logical))):  # OpenMPI and MindSpore take the local rank for the device
         chosen = rt_visible_devices(site.environ)
         env["ASCEND_RT_VISIBLE_DEVICES"] = ",".join(str(chosen[i] if chosen else i) for i in logical)
-    own_files = keeps_own_files(extra_words(settings, mpirun.major))
+    own_words = extra_words(settings, mpirun.major)
+    own_files = keeps_own_files(own_words)
     log = None if own_files else names.rank("{rank}", "{local_rank}")
-    text = mpi_rank.script(log, settings.chdir, hosts.slots, site.run_id, site.run_dir, settings.keep_going)
+    bound, said, warnings = _bound(settings, topology, hosts, site, own_words)
+    notes = said or notes
+    text = mpi_rank.script(log, settings.chdir, hosts.slots, site.run_id, site.run_dir, settings.keep_going, bound)
     words = arguments(mpirun, settings, hosts, site.environ, env, site.run_dir)
     spec = ProcessSpec(
         role="mpirun",
-        argv=(*words, "/bin/sh", "-c", text, mpi_rank.NAME, *command),
+        argv=(*words, *mpirun.shell, "-c", text, mpi_rank.NAME, *command),
         program=mpirun.path,
         env=env,
         log=names.once(),
@@ -245,12 +256,34 @@ def plan(
         master_port=master_port,
         log_dir=site.log_dir,
         processes=(spec,),
-        files=(PlannedFile(file_of(site.run_dir), hostfile(cluster), text=True),) if hosts.ours else (),
+        files=(PlannedFile(file_of(site.run_dir), hostfile(cluster), kind="text"),) if hosts.ours else (),
         trail=(*topology.trail, "mode mpirun: asked for"),
         notes=(*notes, f"OpenMPI {mpirun.major}: {mpirun.path}"),
-        warnings=topology.warnings,
+        warnings=(*topology.warnings, *warnings),
         rank_logs=() if own_files else tuple((rank, names.rank(rank, local[rank])) for rank in range(here)),
     )
+
+
+def _bound(
+    settings: Settings, topology: Topology, hosts: Hosts, site: Site, own_words: Collection[str]
+) -> tuple[list[ProcessSpec], list[str], tuple[str, ...]]:
+    """The ranks of this host with their CPUs, as in every mode: OpenMPI's own binding knows nothing of NPUs."""
+    if site.processors is None:
+        return [], [], ()
+    useless = f"--bind {settings.bind} has no effect"
+    if _any(own_words, *_BINDING):
+        return [], [], (f"{useless}: --mpi-args says where ranks run",)
+    if len(hosts.slots) > 1:
+        flags = "--map-by slot:PE=4 --bind-to core" if settings.bind == "cores" else "--bind-to numa"
+        return [], [], (f"{useless}: ranks of several hosts only mpirun can bind; pass --mpi-args={flags!r}",)
+    from ma2l.plan.binding import bind_ranks  # rarely wanted
+
+    devices = topology.cluster.own.devices
+    ranks = [ProcessSpec("rank", (), "", {}, None, rank=place) for place in range(len(devices))]
+    ids = [device.device_id for device in devices]
+    bound, notes, warnings = bind_ranks(ranks, settings.bind, site.processors, ids, site.environ, "mpirun")
+    shown = ", ".join(f"{spec.rank}: {cpulist.text(spec.cpus)}" for spec in bound)
+    return bound, [*notes, f"CPUs of each rank: {shown}"], warnings
 
 
 def file_of(run_dir: str) -> str:

@@ -28,7 +28,7 @@ def program(run_dir: str) -> PlannedFile:
         f'if [ -n "$LD_PRELOAD" ]; then export {PRELOAD}="$LD_PRELOAD"; unset LD_PRELOAD; fi',  # it is for workers
         f'exec {shlex.join([sys.executable, *isolated, "-c", start])} msrun "$@"',
     )
-    return PlannedFile(f"{run_dir}/shim/msrun", os.fsencode("\n".join(lines) + "\n"), program=True)
+    return PlannedFile(f"{run_dir}/shim/msrun", os.fsencode("\n".join(lines) + "\n"), kind="program")
 
 
 def names(settings: Settings, site: Site) -> EnvDiff:
@@ -36,4 +36,6 @@ def names(settings: Settings, site: Site) -> EnvDiff:
     env = {"PATH": f"{site.run_dir}/shim:{site.environ.get('PATH') or os.defpath}"}
     if settings.profile:
         env["MA2L_PROFILE"] = settings.profile
+    if settings.failure_grace is not None:
+        env["MA2L_FAILURE_GRACE"] = f"{settings.failure_grace:g}"
     return {**env, "MA2L_STOP_GRACE": f"{settings.stop_grace:g}", "MA2L_SHIM_MSRUN": None}  # it is no shim itself

@@ -9,6 +9,8 @@ from ma2l.linux import cpulist
 from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec
 from ma2l.secrets import mask, mask_argv
 
+_LINES_OF_A_SCRIPT = 10
+
 
 def counted(number: int, what: str) -> str:
     """``1 rank``, ``2 ranks``, ``2 processes``."""
@@ -45,7 +47,7 @@ def as_table(plan: Plan) -> str:
     lines.append(f"meeting    {plan.master_addr}:{plan.master_port}")
     lines.append(f"logs       {plan.log_dir}")
     lines += [f"file       {file.path} (SHA-256 {file.sha256()})" for file in plan.files]
-    lines.append(f"command    {shlex.join(mask_argv(plan.processes[0].argv))}")
+    lines.append(f"command    {' '.join(map(_word, mask_argv(plan.processes[0].argv)))}")
     lines += [f"note       {note}" for note in plan.notes]
     lines += [f"warning    {warning}" for warning in plan.warnings]
     lines += ["", *_rows(plan.processes), "", "environment of all processes:", *variables(shared)]
@@ -54,6 +56,12 @@ def as_table(plan: Plan) -> str:
         if own:
             lines += ["", f"and of {spec.name}:", *variables(own)]
     return "\n".join(lines).encode(errors="backslashreplace").decode() + "\n"
+
+
+def _word(word: str) -> str:
+    """A word as a shell takes it; of a whole script only its length."""
+    lines = len(word.splitlines())
+    return shlex.quote(word) if lines < _LINES_OF_A_SCRIPT else f"<script of {lines} lines>"
 
 
 def _rows(processes: Sequence[ProcessSpec]) -> list[str]:

@@ -64,6 +64,8 @@ class ProcessSpec:
             return f"the launcher of node {self.local_rank}"
         if self.role == "rank" and self.rank is None:
             return f"worker {self.local_rank}"
+        if self.role == "once":
+            return "the command"
         return f"rank {self.rank}" if self.rank is not None else self.role
 
 
@@ -73,10 +75,8 @@ class PlannedFile:
 
     path: str
     content: bytes
-    program: bool = False
-    """Whether it is to be executed, else a rank table."""
-    text: bool = False
-    """Whether it is plain text for a tool, else a rank table."""
+    kind: str = "rank table"
+    """``rank table`` is written by HCCL's rules; a ``program`` may be executed, ``text`` is for a tool to read."""
 
     def sha256(self) -> str:
         """Fingerprint in hexadecimal: the same on every node, or ranks will not find each other."""

@@ -9,7 +9,6 @@ from ma2l.logs.names import Names
 from ma2l.plan import dynamic_cluster
 from ma2l.plan.make import port_in
 from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec, Site
-from ma2l.plan.torch import NO_RANK
 from ma2l.platforms import openmpi
 from ma2l.settings import Settings
 
@@ -42,7 +41,7 @@ def plan(env: EnvDiff, command: tuple[str, ...], site: Site, names: Names) -> Pl
         env: what rank 0 gets.
     """
     no_mpi: EnvDiff = {name: None for name in site.environ if name.startswith(_MPI)}
-    scheduler = {**env, **no_mpi, **NO_RANK, **dynamic_cluster.SCHEDULER, "DEVICE_ID": None}
+    scheduler = {**env, **no_mpi, **dynamic_cluster.SCHEDULER, "DEVICE_ID": None}
     size = openmpi.size(site.environ)
     return Plan(
         run_id=site.run_id,

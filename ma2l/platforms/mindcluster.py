@@ -14,6 +14,28 @@ CONFIG_DIR = "/user/serverid/devindex/config"
 TABLE = "hccl.json"
 
 
+DYING_CHECKPOINT = 720.0
+"""Seconds after a failure in which the other ranks may save a dying checkpoint: MindIO TFT's own limit (``TTP_OT``)."""
+
+
+def dying_checkpoint(environ: Environ) -> float:
+    """Seconds that the survivors of a failure need for a dying checkpoint; 0 where nothing announces one.
+
+    MindIO TFT makes the ranks that are left save the state of before the failure (TTP), after repairs (UCE, ARF) have
+    failed; whoever stops them ends that. MindSpore switches it on with ``MS_ENABLE_TFT={TTP:1,UCE:1,ARF:1}``, TaskD with
+    ``TASKD_PROCESS_ENABLE``, MindIO's own controller has a ``TTP_PORT``. Sources: "Environment variables" of the MindIO
+    TFT guide (``TTP_OT``: 720 s, of which ``TTP_SAVE_CKPT_TIME_LIMIT`` 180 s for the writing), MindSpore's
+    ``mindspore/utils/utils.py``, "TaskD environment variables" of the MindCluster guide.
+    """
+    features = environ.get("MS_ENABLE_TFT", "").replace(" ", "")
+    named = any(f"{feature}:1" in features for feature in ("TTP", "UCE", "ARF"))
+    taskd = environ.get("TASKD_PROCESS_ENABLE", "off").lower() not in ("", "off")
+    if not (named or taskd or environ.get("TTP_PORT")):
+        return 0.0
+    limit = environ.get("TTP_OT", "")
+    return float(limit) if limit.isascii() and limit.isdecimal() else DYING_CHECKPOINT
+
+
 def is_scheduler_pod(environ: Environ) -> bool:
     """Whether the operator made this pod the scheduler of a MindSpore dynamic cluster; it runs nothing else."""
     return environ.get("MS_ROLE") == "MS_SCHED" and MINDCLUSTER.here(environ)

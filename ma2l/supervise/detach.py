@@ -19,6 +19,7 @@ from ma2l import log
 from ma2l.errors import SystemRefused
 from ma2l.linux import processes
 from ma2l.linux.wait import READABLE, STOP_SIGNALS, WRITABLE, Waiter
+from ma2l.logs.select import console_ranks
 from ma2l.plan.spec import Plan
 from ma2l.platforms import topology
 from ma2l.platforms.bare import BARE
@@ -83,22 +84,36 @@ def start() -> int:
     return says_running
 
 
-def hand_over(says_running: int, plan: Plan, stop: str) -> None:
+def hand_over(says_running: int, plan: Plan, ranks: str | None, stop: str, verdict: str) -> None:
     """All workers run: say how to go on without the foreground, and let it go.
 
     Args:
         says_running: from ``start``.
+        ranks: whose output the user wants to see, as ``console_ranks`` takes it.
         stop: the command that stops the run.
+        verdict: the file that will tell how the run ended.
     """
-    example = next((spec.log for spec in plan.processes if spec.log and spec.role == "rank"), None)
-    follow = f"follow with `tail -f {shlex.quote(example)}`, " if example else ""
-    log.info(f"run {plan.run_id} goes on by itself; {follow}stop with `{stop}`")
+    paths = _to_follow(plan, ranks)
+    follow = f"follow with `tail -f {shlex.join(paths)}`, " if paths else ""
+    end = f"; how it ends will be in {verdict}" if os.path.exists(verdict) else ""
+    log.info(f"run {plan.run_id} goes on by itself; {follow}stop with `{stop}`{end}")
+    if not paths:
+        log.warning(f"what its ranks write is lost, as there are no logs in {plan.log_dir}; --join=True would show it")
     try:
         os.write(says_running, b"1")
     except BrokenPipeError:
         log.error("the command that started this run was killed before it could say how to stop it")
         os.kill(os.getpid(), signal.SIGTERM)
     os.close(says_running)
+
+
+def _to_follow(plan: Plan, ranks: str | None) -> list[str]:
+    """The logs of the ranks that were asked for, else one as an example; none where they could not be opened."""
+    shown = console_ranks(ranks, plan.world_size, terminal=False)
+    logs = [(spec.number, spec.log) for spec in plan.processes if spec.number is not None and spec.log]
+    there = [(number, path) for number, path in logs if os.path.exists(path)]
+    chosen = [path for number, path in there if shown(number)] if ranks not in (None, "all") else []
+    return chosen or [path for _, path in there[:1]]
 
 
 def stop_command(run_id: str, run_dir: str) -> str:
@@ -119,22 +134,26 @@ def tell(run_dir: str, line: str) -> None:
 
 
 def _foreground(child: int, messages: int, running: int) -> NoReturn:
-    """Show what the child says and pass stop signals on, until all workers run (0) or it has ended (its code)."""
+    """Show what the child says and pass stop signals on, until all workers run (0) or it has ended (its code). A child
+    that was told to stop may still start its workers before it looks: then its end is waited for."""
     code = 70
     try:
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # in the background of a terminal that stops writers
         waiter, console = Waiter(), log.console()
         os.set_blocking(messages, False)
-        done = False
+        done = asked = False
         while not done:
             wakeup = waiter.wait([(running, READABLE), (messages, READABLE)] if not console.pending else
                                  [(running, READABLE), (console.fd, WRITABLE)])  # fmt: skip
             for signum in wakeup.signals:
                 if signum in STOP_SIGNALS:
                     os.kill(child, signum)  # a zombie at worst: only this process can reap it
+                    asked = True
             if running in wakeup.ready:
-                code = 0 if os.read(running, 1) else _exit_code(child)
-                done = True
+                if not os.read(running, 1):
+                    done, code = True, _exit_code(child)
+                elif not asked:
+                    done, code = True, 0
             console.flush()
             if done or messages in wakeup.ready:
                 _copy(messages, console)

@@ -25,7 +25,9 @@ from ma2l.supervise import killer
 from ma2l.supervise.machine import KILL_PATIENCE
 
 
-def start(clean_up: Callable[[], None], say: Callable[[str], None] | None = None) -> int | None:
+def start(
+    clean_up: Callable[[], None], say: Callable[[str], None] | None = None
+) -> tuple[int | None, set[signal.Signals | int] | None]:
     """Put a guard around this process and return in the launcher.
 
     Args:
@@ -33,13 +35,15 @@ def start(clean_up: Callable[[], None], say: Callable[[str], None] | None = None
         say: shows a line about the launcher's end; ``None`` writes it to standard error.
 
     Returns:
-        A descriptor that hangs up when the guard dies; ``None`` as PID 1, where no guard is needed.
+        A descriptor that hangs up when the guard dies, and the signal mask from before, for ``Waiter``: what the guard
+        passes on stays blocked until that has handlers, or a SIGUSR1 in the launcher's first moments would kill it.
+        Both are ``None`` as PID 1, where no guard is needed.
 
     Raises:
         SystemRefused: the kernel refused a process or the subreaper attribute.
     """
     if os.getpid() == 1:
-        return None
+        return None, None
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, the kernel would reap the launcher unseen
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # both may be in the background of a terminal that stops writers
     forwarded = [s for s in STOP_SIGNALS + PASSED_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
@@ -56,8 +60,7 @@ def start(clean_up: Callable[[], None], say: Callable[[str], None] | None = None
     os.close(held)
     os.setpgid(0, 0)
     libc.become_subreaper()
-    signal.pthread_sigmask(signal.SIG_SETMASK, inherited_mask)
-    return alive
+    return alive, inherited_mask
 
 
 def _guard(

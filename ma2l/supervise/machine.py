@@ -4,7 +4,7 @@
     STARTING ───────────────► RUNNING ───────────────► FINISHING ─────┐
         │ a failure or a stop    │                          │ scheduler │ scheduler gone,
         │ signal                 │                          ▼ lingers   │ or none
-        └────────────────────────┴────────────► STOPPING ◄──┘           ▼
+        └────────────────────────┴───► (PARTING) ──► STOPPING ◄──┘      ▼
                                                     │ leaders gone ► SWEEPING
                                       grace over,   │                   │ strays linger
                                       second signal └───► KILLING ◄─────┘
@@ -12,12 +12,15 @@
                                                             ▼
                                                           DONE   (also straight from SWEEPING)
 
-A worker is the leader of its own session. STOPPING asks leaders only: a leader may be saving a checkpoint with the help
-of its children. Where the leader is a shell, what it runs is asked as well and takes its place when it dies. SWEEPING
-asks whatever the leaders left behind, KILLING asks nobody.
+A worker is the leader of its own session. PARTING asks nobody: a rank of a whole job has failed whose other ranks save
+a dying checkpoint without being asked; it ends with the time for that, the last rank or a stop signal. STOPPING asks
+leaders only: a leader may be saving a checkpoint with the help of its children. Where the leader is a shell, what it
+runs is asked as well and takes its place when it dies. SWEEPING asks whatever the leaders left behind, KILLING asks
+nobody.
 
-A hang that ends the run goes from RUNNING to STOPPING like a failure; where nobody else could read the stacks, through
-ABORTING first, in which each rank prints its own and dies of it (SIGABRT, to which Python's faulthandler listens):
+A hang that ends the run goes from RUNNING to STOPPING, never through PARTING: no rank has failed, so none saves then.
+Where nobody else could read the stacks, it goes through ABORTING first, in which each rank prints its own and dies of
+it (SIGABRT, to which Python's faulthandler listens):
 
     RUNNING ──► ABORTING ── all gone ► SWEEPING
                     └─ not gone in time, or a stop signal ► STOPPING
@@ -51,6 +54,7 @@ class Phase(Enum):
     STARTING = "starting"
     RUNNING = "running"
     FINISHING = "finishing"
+    PARTING = "parting"
     ABORTING = "aborting"
     STOPPING = "stopping"
     SWEEPING = "sweeping"
@@ -141,6 +145,7 @@ class Machine:
         grace: seconds between asking the leaders to stop and SIGKILL.
         scheduler_grace: seconds for the scheduler to leave by itself; ``None`` without limit, for workers of other
             nodes may still need it, and it ends by its own heartbeat when they are gone.
+        failure_grace: seconds that the survivors of a failure have before they are asked to stop.
         hang_stops: whether a hang ends the run.
     """
 
@@ -149,11 +154,13 @@ class Machine:
         schedulers: Sequence[bool],
         grace: float,
         scheduler_grace: float | None = SCHEDULER_GRACE,
+        failure_grace: float = 0.0,
         hang_stops: bool = False,
     ) -> None:
         self._schedulers = tuple(schedulers)
         self._grace = grace
         self._scheduler_grace = scheduler_grace
+        self._failure_grace = failure_grace
         self._hang_stops = hang_stops
         self._started = 0
         self._alive: set[int] = set()
@@ -175,6 +182,11 @@ class Machine:
     def exit_code(self) -> int:
         """0 when every rank ended with 0, else the cause's code."""
         return self.cause.exit_code if self.cause else 0
+
+    @property
+    def _ranks_left(self) -> bool:
+        """Whether anybody but a scheduler is alive."""
+        return not all(self._schedulers[worker] for worker in self._alive)
 
     def tie(self, worker: int) -> tuple[bool, int]:
         """Sort key for workers that were reaped together, which have no order in time: the lowest rank counts as the
@@ -218,8 +230,10 @@ class Machine:
         if self.phase in (Phase.STARTING, Phase.RUNNING):
             if event.value != 0:
                 return self._fail(event, now)
-            if self.phase is Phase.RUNNING and all(self._schedulers[worker] for worker in self._alive):
+            if self.phase is Phase.RUNNING and not self._ranks_left:
                 return self._finish(now)
+        elif self.phase is Phase.PARTING and not self._ranks_left:
+            return self._stop(now)
         elif self.phase in (Phase.ABORTING, Phase.STOPPING) and not self._alive and not self._heirs:
             return self._sweep(now)
         return []
@@ -236,7 +250,7 @@ class Machine:
         if signum not in STOP_SIGNALS:
             return self._pass_on(signum)
         self._stop_signals += 1
-        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING, Phase.ABORTING):
+        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING, Phase.PARTING, Phase.ABORTING):
             if self.phase is not Phase.FINISHING:  # every rank has ended with 0: the job is done and stays done
                 self._blame(event, now)
             return self._stop(now)
@@ -264,7 +278,7 @@ class Machine:
             return [Action(Target.EVERYTHING, signal.SIGKILL)]  # orphans of the last round have been adopted since
         if self.deadline is None or now < self.deadline:
             return []
-        if self.phase in (Phase.FINISHING, Phase.ABORTING):
+        if self.phase in (Phase.FINISHING, Phase.PARTING, Phase.ABORTING):
             return self._stop(now)
         if self.phase is Phase.KILLING:
             self.phase = Phase.DONE  # stuck in the kernel: waiting longer would only hang the job as well
@@ -284,7 +298,11 @@ class Machine:
 
     def _fail(self, event: Event, now: float) -> list[Action]:
         self._blame(event, now)
-        return self._stop(now)
+        if self.phase is not Phase.RUNNING or not self._failure_grace or not self._ranks_left:
+            return self._stop(now)  # a job that has not started as a whole has nothing to save
+        self.phase = Phase.PARTING
+        self.deadline = now + self._failure_grace
+        return []
 
     def _blame(self, event: Event, now: float) -> None:
         if self.cause is None:

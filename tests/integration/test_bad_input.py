@@ -319,7 +319,7 @@ def test_after_two_dashes_a_verb_is_a_program(here: str, script: Script, name: s
 
 
 def test_reserved_verbs_are_refused(here: str) -> None:
-    for verb in ("doctor", "ranktable", "msrun", "stop", "status", "logs", "explain", "job"):
+    for verb in ("doctor", "ranktable", "status", "logs", "job"):
         finished = run(verb, cwd=here)
         assert finished.code == 2
         assert f"`ma2l -- {verb}` runs a program" in complaints(finished)[0]

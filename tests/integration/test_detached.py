@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ma2l import runs, site
 from ma2l.linux import net, processes
 from tests.integration.harness import PATIENCE, Finished, Running, assert_nothing_left, run, until
 from tests.integration.test_rank_table import one_server
@@ -36,6 +37,20 @@ cli._dispatch = lambda words: launch(Order(Settings(), {}, ("sleep", "1000"), di
 os._exit(cli.main([]))
 """
 """A detached run that waits for a rank table before it starts its workers, which msrun never does."""
+
+TOLD_TOO_LATE = """\
+import os, signal
+from ma2l import log
+from ma2l.supervise import detach
+says_running = detach.start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+log.console().write(b"starting\\n")
+signal.sigwait({signal.SIGINT})
+os.write(says_running, b"1")
+log.console().write(b"running\\n")
+os._exit(130)
+"""
+"""A detached run that is told to stop in the moment in which its last worker starts."""
 
 
 def environment(here: str, **more: str) -> Mapping[str, str | None]:
@@ -87,7 +102,7 @@ def test_a_detached_run_outlives_its_command_and_is_stopped(here: str, script: S
     assert started.startswith("ma2l: started 3 processes ")
     assert goes_on == (
         f"ma2l: run {run_['run_id']} goes on by itself; follow with `tail -f {here}/logs/worker_0.log`, "
-        f"stop with `TMPDIR={here} ma2l stop {run_['run_id']}`"
+        f"stop with `TMPDIR={here} ma2l stop {run_['run_id']}`; how it ends will be in {here}/logs/node0.launcher.log"
     )
     until(ready(here))
     for fd in (0, 1, 2):
@@ -162,6 +177,52 @@ def test_a_run_that_nobody_was_told_of_is_stopped(here: str) -> None:
         assert reap(guard) == 143
     (said,) = Path(here, "ma2l-log").glob("*/node0.launcher.log")
     assert "the command that started this run was killed before it could say how to stop it" in said.read_text()
+
+
+def test_the_ranks_that_it_would_have_shown_are_named(here: str, script: Script) -> None:
+    with Running(*words("--tail_worker_log=1,0", script(":")), cwd=here, env=environment(here)) as running:
+        _, err = running.process.communicate(timeout=PATIENCE)
+        assert f"follow with `tail -f {here}/logs/worker_0.log {here}/logs/worker_1.log`, " in err
+        until(lambda: Path(here, "logs/node0.outcome.json").exists())
+        until(lambda: not processes.descendants(os.getpid()) or _reap_all())
+    finished = run(*words(script(":")), cwd=here, env=environment(here, MA2L_CONSOLE_RANKS="some"))
+    assert (finished.code, "cannot show the console ranks 'some'" in finished.err) == (78, True)
+
+
+def test_output_that_nobody_will_see_is_told(here: str, script: Script) -> None:
+    with Running(*words("--worker_log_name=no/such", script(":")), cwd=here, env=environment(here)) as running:
+        _, err = running.process.communicate(timeout=PATIENCE)
+        until(lambda: not processes.descendants(os.getpid()) or _reap_all())
+    assert "follow with" not in err
+    lost = (
+        f"ma2l: warning: what its ranks write is lost, as there are no logs in {here}/logs; --join=True would show it"
+    )
+    assert err.splitlines()[-1] == lost
+
+
+def test_of_many_that_were_killed_the_latest_are_named(here: str) -> None:
+    for number in range(5):
+        run_id = f"20010101-00000{number}-1"
+        directory = f"{here}/{site.run_dir_prefix()}{run_id}"
+        os.mkdir(directory)
+        assert runs.enter(directory, runs.Run(run_id, 1, 1, "pid:[1]", "/logs", "/logs/log", ("x",), True))
+    finished = stop(here, "20010101-00000")
+    assert (finished.code, finished.err.splitlines()) == (
+        0,
+        [
+            *(f"ma2l: run 20010101-00000{n}-1 was killed and has ended; its logs are in /logs" for n in (2, 3, 4)),
+            "ma2l: and so have 2 earlier ones",
+        ],
+    )
+    assert os.listdir(here) == []
+
+
+def test_a_stop_that_comes_as_the_workers_start_is_waited_for(here: str) -> None:
+    with Running(cwd=here, before=(sys.executable, "-c", TOLD_TOO_LATE)) as running:
+        assert running.process.stderr is not None
+        assert running.process.stderr.readline() == "starting\n"
+        running.send(signal.SIGINT)
+        assert running.finish() == Finished(130, "", "running\n")
 
 
 def test_a_worker_that_fails_later_is_in_the_files(here: str, script: Script) -> None:

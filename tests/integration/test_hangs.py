@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import site
+import subprocess
 import sys
 import venv
 from collections.abc import Callable, Mapping
@@ -121,6 +122,9 @@ def test_a_hang_ends_the_run_and_names_the_rank_that_stands_elsewhere(
     assert (found["cause"], found["exit_code"], found["first"]["rank"]) == ("hang", 252, 2)
     assert (found["hang"]["suspect"], found["hang"]["sentence"] in verdict) == ("rank 2", True)
     assert any(frame.startswith("stuck_in_all_reduce (") for frame in found["hang"]["frames"])
+    again = subprocess.run([*MA2L, "explain", "logs"], cwd=here, capture_output=True, text=True, check=True).stdout
+    assert again.splitlines()[:-1] == found["report"]["quote"]
+    assert again.splitlines()[-1].endswith(verdict.removeprefix("ma2l: error: "))
     written = Path(found["hang"]["stacks"]).read_text()
     for rank, function in enumerate(("barrier", "barrier", "stuck_in_all_reduce", "barrier")):
         (section,) = (part for part in written.split("=== ") if part.startswith(f"rank {rank} "))

@@ -146,7 +146,7 @@ def test_the_exit_code_of_a_worker_comes_through(here: str, env: Mapping[str, st
     finished = launch(here, env, "--mock", "2", "--shim-msrun", "bash", "run.sh")
     assert finished.code == 7
     assert "rank 1 failed first: exit code 7" in finished.out
-    assert "once failed first: exit code 7" in finished.err
+    assert "the command failed first: exit code 7" in finished.err
 
 
 @pytest.mark.parametrize("rear", ["", " | tee train.log"])
@@ -231,6 +231,21 @@ def test_a_profile_does_not_disturb_a_foreign_launcher(here: str, env: Mapping[s
     ((name, process),) = seen(here).items()
     assert name == "once"
     assert process["argv"] == [f"{here}/bin/../run_language_model.py", "--worker_num=2", "net.py"]
+
+
+def test_a_mode_that_somebody_chose_is_refused_there_all_the_same(here: str, env: Mapping[str, str]) -> None:
+    words = ("--mock", "2", "--profile", "mindspeed", "--mode", "dynamic-cluster", "--per-node", "true")
+    finished = launch(here, env, *words)
+    assert finished.code == 78
+    assert "ma2l: error: cannot use the mode dynamic-cluster: --per-node, and this mode tells each" in finished.err
+
+
+def test_a_wrong_value_of_a_profile_names_the_file(here: str, env: Mapping[str, str]) -> None:
+    Path(here, "team.yaml").write_text("master_port: 80\n")
+    finished = launch(here, env, "msrun", "--profile", "./team.yaml", "net.py")
+    assert finished.code == 78
+    why = "it is out of range; write a number from 1024 to 65535"
+    assert finished.err.splitlines()[-1] == f"ma2l: error: cannot use {here}/team.yaml: master_port = '80': {why}"
 
 
 def test_a_plan_shows_the_shim_and_makes_none(here: str, env: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ma2l.linux import processes
+from ma2l.linux import cpulist, processes
 from tests.integration.harness import MA2L, Running, run, until
 from tests.integration.network import Host, two_hosts
 
@@ -84,19 +85,27 @@ def test_the_plan_shows_hostfile_and_command_line(here: str, env: Env, version: 
     assert "/hostfile (SHA-256 " in finished.out
     own = "--prtemca prte_local_tmpdir_base" if version == 5 else "--mca orte_local_tmpdir_base"
     assert f" --map-by slot --bind-to none {own} " in finished.out
-    assert " -mca a b /bin/sh -c " in finished.out
+    assert re.search(r" -mca a b /bin/\S+( --posix)? -c <script of \d+ lines> ma2l-rank true\n", finished.out)
     assert "-n 2 --hostfile " in finished.out
     assert (" --allow-run-as-root " in finished.out) == (os.geteuid() == 0)
 
 
-@pytest.mark.parametrize(("end", "code"), [("exit 3", 3), ("exit 255", 255), ("kill -KILL $$", 137)])
+@pytest.mark.parametrize(
+    ("end", "code", "how"),
+    [
+        ("exit 3", 3, "exit code 3"),
+        ("exit 255", 255, "exit code 255"),
+        ("kill -KILL $$", 137, "SIGKILL (signal 9)"),
+        ("kill -INT $$", 130, "SIGINT (signal 2)"),
+    ],
+)
 def test_the_first_ranks_code_comes_out_and_the_rank_is_named(
-    here: str, script: Script, env: Env, end: str, code: int
+    here: str, script: Script, env: Env, end: str, code: int, how: str
 ) -> None:
     worker = script(f'[ "$RANK" = 1 ] && {{ echo boom; {end}; }}; {WAIT}')
     finished = run("--mock", "2", "--log-dir", "logs", worker, cwd=here, env=env)
     assert finished.code == code
-    assert f"rank 1 failed first: exit code {code}" in finished.err
+    assert f"rank 1 failed first: {how} after " in finished.err
     assert "boom" in finished.err
     assert_clean(here)
 
@@ -189,6 +198,20 @@ def test_chdir_and_words_with_spaces(here: str, script: Script, env: Env) -> Non
         assert ((directory / "where").read_text(), (directory / "said").read_text()) == (f"{directory}\n", "a b|$c|'|")
 
 
+def test_ranks_are_bound_to_cpus_of_their_own(here: str, script: Script, env: Env) -> None:
+    ranks = min(2, len(os.sched_getaffinity(0)))
+    worker = script('grep Cpus_allowed_list /proc/self/status; echo "$OMP_NUM_THREADS $MSRUN_CPU_LIST"')
+    finished = run("--mock", str(ranks), "--bind", "cores", "--log-dir", "logs", worker, cwd=here, env=env)
+    assert finished.code == 0, finished.err
+    seen: set[int] = set()
+    for rank in range(ranks):
+        cpus = cpulist.parse(log_of(here, rank).split()[1])
+        assert log_of(here, rank).endswith(f"\n{len(cpus)} {list(cpus)}\n")
+        assert not seen & set(cpus)
+        seen.update(cpus)
+    assert seen == os.sched_getaffinity(0)
+
+
 def test_ma2l_inside_is_one_rank(here: str, script: Script, env: Env) -> None:
     worker = script('echo "$RANK of $WORLD_SIZE" > "nested.$RANK"')
     assert run("--mock", "2", *MA2L, worker, cwd=here, env=env).code == 0
@@ -209,6 +232,13 @@ def test_hosts_are_for_mpirun_alone(here: str, words: tuple[str, ...]) -> None:
     finished = run(*words, "true", cwd=here)
     assert finished.code == 2
     assert "cannot use -H or --hostfile: the mode auto starts no other host; add --mode mpirun" in finished.err
+
+
+@pytest.mark.parametrize("words", [("--keep-going",), ("--mpi-args", "-x A")])
+def test_what_is_for_mpirun_needs_mpirun(here: str, words: tuple[str, ...]) -> None:
+    finished = run(*words, "--mock", "2", "true", cwd=here)
+    assert finished.code == 2
+    assert "cannot use --keep-going or --mpi-args: no mpirun in mode auto; add --mode mpirun" in finished.err
 
 
 def test_the_users_own_layout_of_files(here: str, env: Env, version: int) -> None:

@@ -88,7 +88,8 @@ def test_a_worker_without_a_rank_has_a_name_in_the_report(here: str, port: str, 
     finished = msrun(here, port, "--worker_num=4", "--local_worker_num=2", f"--master_addr={ELSEWHERE}", failing)
     assert finished.code == 5
     assert "ma2l: error: worker 1 failed: exit code 5; stopping 1 process within 25 s" in finished.err
-    assert re.search(r"worker 1 failed first: exit code 5 after \d+\.\d s \(pid \d+\); 1 other stopped", finished.err)
+    verdict = r"worker 1 failed first: exit code 5 after \d+\.\d s \(pid \d+, device 1\); 1 other stopped"
+    assert re.search(verdict, finished.err)
     assert f"--- last lines of {here}/worker_1.log\ngone wrong\n---\n" in finished.err
 
 
@@ -288,7 +289,7 @@ def test_a_first_node_without_the_schedulers_address_is_warned(here: str, port: 
         (("--master_port=80", "./worker.sh"), 2, (
             "cannot use --master_port=80: it is out of range; write a number from 1024 to 65535")),
         (("--join=maybe", "./worker.sh"), 2, (
-            "cannot use --join=maybe: it is neither True nor False; write --join=True")),
+            "cannot use --join=maybe: it is neither True nor False; write True or False")),
         (("--worker-nun=2", "./worker.sh"), 2, (
             "cannot use the option --worker-nun: msrun has none of that name; "
             "did you mean --worker_num? see ma2l msrun --help")),

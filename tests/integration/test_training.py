@@ -102,7 +102,7 @@ def test_a_scheduler_port_that_is_taken_is_explained(here: str, python: str, scr
         words = ("--mock", "2", "--mode", "dynamic-cluster", "--master-port", str(taken.getsockname()[1]))
         finished = train(here, *words, python, program)
     assert finished.code == 1
-    assert "see that nobody else uses the scheduler's port" in finished.err
+    assert "another process uses the port of MindSpore's scheduler; end it, or choose another port" in finished.err
     assert "scheduler failed first" in finished.err
 
 

@@ -147,7 +147,7 @@ def test_the_mode_may_come_from_a_variable_and_the_port_from_an_option(here: str
 
 
 def test_options_that_have_no_effect_are_named(here: str) -> None:
-    assert "options without effect: --chdir; " in mpirun(here, "-n 1", *CLUSTER, "--chdir", "/", "true").err
+    assert mpirun(here, "-n 2", *CLUSTER, "--chdir", "/", "true").err.count("options without effect: --chdir; ") == 1
     assert "options without effect: --mode, --master-port; " in mpirun(
         here, "-n 1", "--mode", "torch", "--master-port", "21234", "true"
     ).err  # fmt: skip

@@ -49,6 +49,8 @@ def test_version_and_help(tmp_path: Path) -> None:
             "choose one of auto, ranktable, torch, dynamic-cluster, mpirun")),
         (["--mock", "0x8", "true"], 2, ("ma2l: error: cannot use the mock shape '0x8': '0' is not a number of nodes "
             "between 1 and 127; write [NODESx]DEVICES, such as 8 or 2x4")),
+        (["--mock", "2x1", "--mode", "mpirun", "true"], 2, ("ma2l: error: cannot mock several nodes in the mode mpirun: "
+            "mpirun would look for them by ssh; write --mock DEVICES")),
         (["--mock", "2x1", "--node-rank", "1", "true"], 2, ("ma2l: error: cannot be node 1 of a mock job: "
             "all of its nodes are started here; drop --node-rank")),
         (["status"], 2, ("ma2l: error: cannot run the verb status: this version does not have it yet; "

@@ -256,6 +256,84 @@ def test_heirs_of_a_shell_keep_the_run_from_being_swept() -> None:
     assert machine.handle(Event(Kind.HEIRS, value=0), 9.0) == SWEEP
 
 
+PARTING = 720.0
+
+
+def dying(workers: int, scheduler: bool = False, hang_stops: bool = False) -> Machine:
+    """As ``started``; the survivors of a failure save a dying checkpoint."""
+    schedulers = [scheduler and i == 0 for i in range(workers)]
+    machine = Machine(schedulers, GRACE, failure_grace=PARTING, hang_stops=hang_stops)
+    for worker in range(workers):
+        machine.handle(Event(Kind.SPAWNED, worker, 100 + worker), 0.0)
+    return machine
+
+
+def test_survivors_of_a_failure_may_save_before_they_are_asked_to_stop() -> None:
+    machine = dying(3)
+    assert machine.handle(exited(1, 7), 5.0) == []
+    assert (machine.phase, machine.deadline) == (Phase.PARTING, 5.0 + PARTING)
+    assert machine.handle(TICK, 5.0 + PARTING - 0.1) == []
+    assert machine.handle(TICK, 5.0 + PARTING) == ask(0, 2)
+    assert (machine.phase, machine.deadline) == (Phase.STOPPING, 5.0 + PARTING + GRACE)
+    assert machine.exit_code == 7
+
+
+def test_a_run_whose_survivors_have_saved_is_over_at_once() -> None:
+    machine = dying(3)
+    machine.handle(exited(1, 7), 5.0)
+    assert machine.handle(exited(0, 0), 6.0) == []
+    assert machine.handle(exited(2, 1), 7.0) == SWEEP
+    machine.handle(EMPTY, 7.0)
+    assert (machine.phase, machine.exit_code) == (Phase.DONE, 7)
+
+
+def test_a_stop_signal_ends_the_time_for_a_dying_checkpoint_and_a_second_one_everything() -> None:
+    machine = dying(2)
+    machine.handle(exited(1, 7), 5.0)
+    assert machine.handle(stop(), 6.0) == ask(0)
+    assert machine.deadline == 6.0 + GRACE
+    assert machine.handle(stop(), 6.1) == KILL
+    assert machine.exit_code == 7
+
+
+def test_a_scheduler_has_no_dying_checkpoint() -> None:
+    machine = dying(3, scheduler=True)
+    assert machine.handle(exited(1, 7), 5.0) == []
+    assert machine.handle(exited(2, 0), 6.0) == ask(0)
+    machine = dying(2, scheduler=True)
+    assert machine.handle(exited(1, 7), 5.0) == ask(0)
+
+
+def test_frozen_survivors_are_thawed_when_their_time_is_over() -> None:
+    machine = dying(2)
+    machine.handle(stop(signal.SIGTSTP), 1.0)
+    machine.handle(exited(1, -9), 5.0)
+    assert machine.handle(TICK, 5.0 + PARTING) == [*ask(0), Action(Target.LEADERS, signal.SIGCONT, (0,))]
+
+
+def test_a_job_that_has_not_started_as_a_whole_has_nothing_to_save() -> None:
+    machine = Machine([False] * 3, GRACE, failure_grace=PARTING)
+    for worker in range(2):
+        machine.handle(Event(Kind.SPAWNED, worker, 100), 0.0)
+    assert machine.handle(exited(0, 5), 0.1) == ask(1)
+    machine = Machine([False] * 3, GRACE, failure_grace=PARTING)
+    machine.handle(Event(Kind.SPAWNED, 0, 100), 0.0)
+    assert machine.handle(Event(Kind.REFUSED, 1, 199), 0.1) == ask(0)
+
+
+def test_a_stop_signal_before_any_failure_leaves_no_time_for_dying() -> None:
+    machine = dying(2)
+    assert machine.handle(stop(), 1.0) == ask(0, 1)
+    machine.handle(exited(0, 9), 1.1)
+    assert (machine.phase, machine.exit_code) == (Phase.STOPPING, 143)
+
+
+def test_guard_death_ends_the_time_for_a_dying_checkpoint() -> None:
+    machine = dying(2)
+    machine.handle(exited(1, 7), 5.0)
+    assert machine.handle(Event(Kind.GUARD_DIED), 6.0) == KILL
+
+
 def hang(worker: int, signum: int = signal.SIGTERM) -> Event:
     return Event(Kind.HANG, worker, signum)
 
@@ -296,6 +374,24 @@ def test_workers_that_print_their_stacks_are_asked_nothing_else_until_they_have_
     assert machine.handle(TICK, 60.0 + ABORT_GRACE) == ask(0)
     assert (machine.phase, machine.deadline) == (Phase.STOPPING, 60.0 + ABORT_GRACE + GRACE)
     assert machine.exit_code == HANG_CODE
+
+
+@pytest.mark.parametrize(
+    ("signum", "phase", "actions"),
+    [(signal.SIGTERM, Phase.STOPPING, ask(0, 1)), (signal.SIGABRT, Phase.ABORTING, ABORT)],
+)
+def test_a_hang_leaves_no_time_for_a_dying_checkpoint(signum: int, phase: Phase, actions: list[Action]) -> None:
+    machine = dying(2, hang_stops=True)
+    assert machine.handle(hang(0, signum), 60.0) == actions
+    assert machine.handle(exited(1, -signum), 60.1) == []
+    assert (machine.phase, machine.exit_code) == (phase, HANG_CODE)
+
+
+def test_survivors_that_save_a_dying_checkpoint_do_not_hang() -> None:
+    machine = dying(3, hang_stops=True)
+    machine.handle(exited(1, 7), 5.0)
+    assert machine.handle(hang(0, signal.SIGABRT), 60.0) == []
+    assert (machine.phase, machine.exit_code) == (Phase.PARTING, 7)
 
 
 def test_workers_that_have_printed_their_stacks_are_not_waited_for() -> None:

@@ -209,7 +209,7 @@ def test_a_file_that_is_not_there_and_one_of_bytes(tmp_path: Path) -> None:
     [
         (
             '{"device0": ["7-9"]}', "False",
-            "cannot bind device0 as --bind_core says: CPU 8-9 cannot be used here; choose from 0-7",
+            "cannot bind device0 as --bind_core says: CPUs 8-9 cannot be used here; choose from 0-7",
         ),
         (
             '{"scheduler": ["8"]}', "False",

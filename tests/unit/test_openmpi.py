@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from ma2l.ascend.topo import Affinity
 from ma2l.cluster import Cluster, Device, Node
 from ma2l.diagnose.outcome import Outcome, ProcessEnd
 from ma2l.errors import ConfigError
-from ma2l.mpirun import listed_hosts
+from ma2l.mpirun import flags_of, listed_hosts
 from ma2l.mpirun.ranks import judged
 from ma2l.plan import mpi_rank, openmpi
+from ma2l.plan.binding import Processors
 from ma2l.plan.openmpi import Hosts, Mpirun
 from ma2l.plan.spec import Plan, ProcessSpec, Site
 from ma2l.platforms import rank
@@ -79,9 +81,15 @@ def test_the_users_own_flags_win() -> None:
 
 
 def test_one_dash_is_doubled_for_5_alone() -> None:
-    text = "-bind-to none -mca a -b -np 2 -H x"
+    text = "-bind-to none -mca a -b -x y"
     assert openmpi.extra_words(Settings(mpi_args=text), 4) == tuple(text.split())
     assert openmpi.extra_words(Settings(mpi_args=text), 5) == tuple(text.replace("-bind-to", "--bind-to").split())
+
+
+@pytest.mark.parametrize("flag", ["-n 4", "-np 4", "--np 4", "-H a:4", "--host a:4", "--hostfile F", "-hostfile=F"])
+def test_how_many_ranks_there_are_is_not_for_mpi_args(flag: str) -> None:
+    with pytest.raises(ConfigError, match="how many ranks there are, and where; pass -H, --hostfile or --nproc"):
+        words(4, mpi_args=flag)
 
 
 def test_mpi_args_that_are_no_shell_text() -> None:
@@ -111,6 +119,28 @@ def test_hosts_that_are_none(text: str) -> None:
         openmpi.parse_hosts(text, None)
 
 
+def test_a_host_that_is_named_twice_is_one() -> None:
+    assert listed_hosts(Settings(host="a:1,b:2,a:3")) == [("a", 4), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"host": "a,b:2"}, ("-H", "a:1,b:2")),
+        ({"host": "a,b", "nproc_per_node": 3}, ("-H", "a:3,b:3")),
+        ({"hostfile": "F"}, ("--hostfile", "F")),
+        ({"hostfile": "F", "nproc_per_node": 3}, ("-H", "x:3,y:2")),
+    ],
+)
+def test_mpirun_and_ma2l_agree_on_the_slots(
+    options: dict[str, Any], flags: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("F").write_text("x slots=3\ny slots=2\n" if "nproc_per_node" not in options else "x\ny slots=2\n")
+    settings = Settings(**options)
+    assert flags_of(listed_hosts(settings), settings) == flags
+
+
 def test_hosts_in_a_file() -> None:
     text = "# two\n\n10.0.0.1 slots=8 max_slots=9\nDEVICE2 slots = 4 # half\nthird\n"
     assert openmpi.parse_hostfile(text, "F", 2) == [("10.0.0.1", 8), ("DEVICE2", 4), ("third", 2)]
@@ -125,7 +155,7 @@ def test_a_hostfile_that_cannot_be_read(tmp_path: Path) -> None:
         listed_hosts(Settings(hostfile=str(tmp_path / "none")))
 
 
-@pytest.fixture(params=["sh", "bash", "busybox sh"])
+@pytest.fixture(params=["sh", "bash --posix", "busybox sh"])
 def shell(request: pytest.FixtureRequest) -> list[str]:
     """The shells that hosts have; ``sh`` is dash where this was written."""
     found: str = request.param
@@ -201,6 +231,24 @@ def test_a_directory_that_is_missing_is_a_configuration_error(shell: list[str], 
     assert around(shell, tmp_path, "echo", "out", chdir=f"{tmp_path}/{{rank}}")[:2] == (78, "")
 
 
+def test_bash_lets_a_rank_have_sigint_and_sigquit(tmp_path: Path) -> None:
+    _, out, _ = around(["bash", "--posix"], tmp_path, "grep", "SigIgn", "/proc/self/status")
+    assert int(out.split()[1], 16) & 0b110 == 0
+
+
+def test_a_rank_is_bound_before_it_runs(shell: list[str], tmp_path: Path) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    bound = [
+        ProcessSpec("rank", (), "", {"SHARE": "1"}, None, rank=0, cpus=(0,)),
+        ProcessSpec("rank", (), "", {"SHARE": "[it's]", "GONE": None}, None, rank=1, cpus=(cpu,)),
+    ]
+    say = ("sh", "-c", "grep Cpus_allowed_list /proc/self/status; echo $SHARE")
+    code, out, err = around(shell, tmp_path, *say, number=1, bound=bound)
+    assert (code, out, err) == (0, f"Cpus_allowed_list:\t{cpu}\n[it's]\n", "")
+    _, out, err = around(shell, tmp_path, "echo", "here", number=1, bound=bound, run_dir=f"{tmp_path}/other")
+    assert (out, err) == ("here\n", "ma2l: rank 1 is not bound to CPUs\n")
+
+
 def test_a_rank_that_starts_after_the_stop_does_nothing(shell: list[str], tmp_path: Path) -> None:
     (tmp_path / mpi_rank.STOP_FILE).touch()
     assert around(shell, tmp_path, "echo", "out") == (0, "", "")
@@ -240,6 +288,8 @@ BADLY = "some half linema2l R: rank 1 ended with exit code 5 (pid 8)\n"
         (BADLY, 0, False, ("failure", 5, "rank 1")),
         (BADLY, 5, False, ("failure", 5, "rank 1")),
         (BADLY, 137, False, ("failure", 137, "mpirun")),
+        (BADLY + WELL.replace("code 0", "code 6"), 6, False, ("failure", 6, "rank 0")),
+        (BADLY.replace("code 5", "code 137"), 137, False, ("failure", 137, "rank 1")),
         ("ma2l Q: rank 1 ended with exit code 5 (pid 8)\n", 0, False, ("success", 0, None)),
     ],
 )
@@ -275,6 +325,36 @@ def test_the_plan_of_one_node(tmp_path: Path) -> None:
     assert "ASCEND_RT_VISIBLE_DEVICES" not in mpirun.env
 
 
-def plan_of(found: Topology, environ: dict[str, str]) -> Plan:
-    site = Site(environ, "/usr/bin/python", "R", "/run", "/logs", 1, 16, (20001, 20002), "")
-    return openmpi.plan(Settings(), found, ONE, TRAIN, site, Mpirun("/usr/bin/mpirun", 4, False))
+FOUR = Processors((0, 1, 2, 3), {}, Affinity({}, (), "nobody knows"))
+
+
+def test_ranks_of_one_host_are_bound_by_ma2l(tmp_path: Path) -> None:
+    environ = mock_nodes("bare", "1x2", str(tmp_path))[0]
+    made = plan_of(find(environ, shown=(0, 1)), environ, processors=FOUR, bind="cores")
+    script = made.processes[0].argv[-len(TRAIN) - 2]
+    assert "0) export OMP_NUM_THREADS=2 MSRUN_CPU_LIST='[0, 1]'; taskset -cp 0-1 $$;;" in script
+    assert "1) export OMP_NUM_THREADS=2 MSRUN_CPU_LIST='[2, 3]'; taskset -cp 2-3 $$;;" in script
+    assert "CPUs of each rank: 0: 0-1, 1: 2-3" in made.notes
+    assert not made.warnings
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "why"),
+    [
+        (ONE, {"mpi_args": "-bind-to core"}, "--mpi-args says where ranks run"),
+        (TWO, {}, "ranks of several hosts only mpirun can bind; pass --mpi-args='--map-by slot:PE=4 --bind-to core'"),
+    ],
+)
+def test_ranks_that_ma2l_cannot_bind(tmp_path: Path, hosts: Hosts, options: dict[str, Any], why: str) -> None:
+    environ = mock_nodes("bare", "1x2", str(tmp_path))[0]
+    found = replace(find(environ, shown=(0, 1)), master="a")
+    made = plan_of(found, environ, hosts, FOUR, bind="cores", **options)
+    assert made.warnings[-1].startswith(f"--bind cores has no effect: {why}")
+    assert "taskset" not in " ".join(made.processes[0].argv)
+
+
+def plan_of(
+    found: Topology, environ: dict[str, str], hosts: Hosts = ONE, processors: Processors | None = None, **options: Any
+) -> Plan:
+    site = Site(environ, "/usr/bin/python", "R", "/run", "/logs", 1, 16, (20001, 20002), "", processors)
+    return openmpi.plan(Settings(**options), found, hosts, TRAIN, site, Mpirun("/usr/bin/mpirun", 4, False))

@@ -170,8 +170,8 @@ def test_a_dynamic_cluster_has_its_scheduler_on_node_0(root: str, platform: str)
             {**shared, **ranked(4 * node + local, local), **worker(4 * node + local, local)} for local in range(4)
         ]
         if node == 0:
-            unset = {"RANK": None, "LOCAL_RANK": None, "RANK_ID": None, "MS_NODE_ID": None}
-            expected.insert(0, {**shared, **unset, "MS_ROLE": "MS_SCHED"})
+            unset = {"RANK": None, "LOCAL_RANK": None, "MS_NODE_ID": None}
+            expected.insert(0, {**shared, **unset, "MS_ROLE": "MS_SCHED", "RANK_ID": "0"})
             assert (made.processes[0].role, made.processes[0].log) == ("scheduler", "/own/scheduler.log")
         assert envs(made) == expected
 

@@ -29,6 +29,14 @@ def test_the_table_of_a_node_of_a_modelarts_job(tmp_path: Path) -> None:
     assert text == (GOLDEN / "modelarts-2x2-node1.txt").read_text()
 
 
+def test_a_script_within_the_command_is_not_spread_over_the_table() -> None:
+    script = "import this\n" * 10
+    made = bare(("python", "-c", script, "a b"))
+    assert "\ncommand    python -c <script of 10 lines> 'a b'\n" in as_table(made)
+    assert json.loads(as_json(made))["processes"][0]["argv"] == ["python", "-c", script, "a b"]
+    assert "'print(1)\nprint(2)'" in as_table(bare(("python", "-c", "print(1)\nprint(2)")))
+
+
 def test_json_holds_the_whole_plan() -> None:
     made = bare()
     data = json.loads(as_json(made))

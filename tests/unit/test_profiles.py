@@ -11,6 +11,7 @@ import yaml
 from ma2l import profiles
 from ma2l.errors import ConfigError
 from ma2l.msrun.arguments import parse
+from ma2l.plan.make import fitted
 from ma2l.settings import Settings, load
 
 SEED = {
@@ -51,7 +52,9 @@ def test_mindspeed_has_the_defaults_of_its_documentation() -> None:
 def test_who_takes_part_is_not_taken_from_a_profile() -> None:
     settings, origins = load({"profile": "mindspeed"}, {})
     path = profiles.find("mindspeed")
-    expected = Settings(mode="dynamic-cluster", log_dir="output/msrun_log", cluster_timeout=7200, profile=path)
+    expected = Settings(
+        mode="dynamic-cluster", log_dir="output/msrun_log", cluster_timeout=7200, profile=path, mode_of_profile=True
+    )
     assert settings == expected
     assert origins == {"profile": "--profile", **dict.fromkeys(("mode", "log_dir", "cluster_timeout"), path)}
 
@@ -106,6 +109,36 @@ def test_a_wrong_value_names_the_file_and_the_key() -> None:
         ConfigError, match="bind_core: \\{'device0': \\['0-3'\\]\\} is not a single value; write it in q"
     ):
         profiles.parameters(write("bind_core: {device0: ['0-3']}\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("worker_num: many", "worker_num = 'many': it is no whole number; write a whole number"),
+        ("master_port: 80", "master_port = '80': it is out of range; write a number from 1024 to 65535"),
+        ("join: maybe", "join = 'maybe': it is neither True nor False; write True or False"),
+        ("tail_worker_log: all", "tail_worker_log = 'all': it names no ranks; write -1, or ranks such as 0,3"),
+    ],
+)
+def test_a_wrong_value_for_msrun_names_the_file_and_the_key(line: str, why: str) -> None:
+    defaults = profiles.parameters(write(f"{line}\n"))
+    with pytest.raises(ConfigError) as error:
+        parse({}, ("x",), defaults, source="./team.yaml")
+    assert str(error.value) == f"cannot use ./team.yaml: {why}"
+    (name,) = defaults
+    stronger = {"worker_num": "2", "master_port": "8118", "join": "True", "tail_worker_log": "0"}[name]
+    parse({name: stronger}, ("x",), defaults, source="./team.yaml")
+
+
+@pytest.mark.parametrize("mode", ["ranktable", "dynamic-cluster", "mpirun"])
+def test_only_the_mode_of_the_profile_gives_way_to_a_command_that_runs_once_per_node(mode: str) -> None:
+    for command, options in ((("torchrun", "x"), {}), (("bash", "run.sh"), {"per_node": "true"})):
+        of_profile, _ = load({"profile": write(f"mode: {mode}\n"), **options}, {})
+        assert fitted(of_profile, command).mode == "auto"
+        assert fitted(load({"profile": "./team.yaml", "mode": mode, **options}, {})[0], command).mode == mode
+        assert fitted(load({"profile": "./team.yaml", **options}, {"MA2L_MODE": mode})[0], command).mode == mode
+    of_profile, _ = load({"profile": "./team.yaml"}, {})
+    assert fitted(of_profile, ("python", "train.py")).mode == mode
 
 
 def test_an_unknown_name_says_which_there_are() -> None:

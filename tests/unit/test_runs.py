@@ -254,7 +254,7 @@ def test_without_a_name_there_must_be_one_run(
     entered(place, a_run("near", sleeper.pid))
     with pytest.raises(UsageError, match="cannot stop a run: there are several; name one of those above"):
         verb.stop_run([])
-    with pytest.raises(UsageError, match="cannot stop the run nix: there is none of that name"):
+    with pytest.raises(UsageError, match="cannot stop the run nix: none of that name is alive"):
         verb.stop_run(["nix"])
     os.close(lock)
 

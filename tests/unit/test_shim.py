@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ma2l.plan import shim
-from ma2l.site import write_program
+from ma2l.site import write_file
 from tests.unit.scenario import mock_nodes, plan
 
 SHOW = "import os; from ma2l.plan import shim; os.write(1, shim.program('/run').content)"
@@ -17,7 +17,7 @@ SHOW = "import os; from ma2l.plan import shim; os.write(1, shim.program('/run').
 
 def test_it_is_a_script_in_a_directory_of_its_own() -> None:
     file = shim.program("/run")
-    assert (file.path, file.program) == ("/run/shim/msrun", True)
+    assert (file.path, file.kind) == ("/run/shim/msrun", "program")
     assert file.content.startswith(b"#!/bin/sh\n")
     assert file.content.endswith(b' msrun "$@"\n')
 
@@ -40,7 +40,7 @@ def test_what_is_preloaded_is_for_the_workers(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     file = shim.program(str(tmp_path))
-    write_program(file.content, file.path)
+    write_file(file.content, file.path, 0o700)
     done = subprocess.run([file.path], env={"LD_PRELOAD": "/no/lib.so"}, check=True, capture_output=True, text=True)
     assert "MA2L_WORKER_LD_PRELOAD=/no/lib.so" in done.stdout.splitlines()
     assert "\nLD_PRELOAD" not in f"\n{done.stdout}"
@@ -48,9 +48,14 @@ def test_what_is_preloaded_is_for_the_workers(tmp_path: Path, monkeypatch: pytes
 
 def test_the_script_finds_it_first_and_gets_what_concerns_it(tmp_path: Path) -> None:
     environ = {**mock_nodes("volcano", "1x2", str(tmp_path))[0], "PATH": "/mine"}
-    made = plan(environ, ("bash", "run.sh"), shim_msrun=True, stop_grace=90.0, profile="/team.yaml")
+    made = plan(environ, ("bash", "run.sh"), shim_msrun=True, stop_grace=90.0, failure_grace=0.0, profile="/team.yaml")
     (spec,) = made.processes
-    expected = {"MA2L_PROFILE": "/team.yaml", "MA2L_STOP_GRACE": "90", "MA2L_SHIM_MSRUN": None}
+    expected = {
+        "MA2L_PROFILE": "/team.yaml",
+        "MA2L_STOP_GRACE": "90",
+        "MA2L_FAILURE_GRACE": "0",
+        "MA2L_SHIM_MSRUN": None,
+    }
     assert {name: spec.env[name] for name in expected} == expected
     assert spec.env["PATH"] == "/tmp/ma2l-RUN/shim:/mine"
     assert [file.path for file in made.files] == ["/tmp/ma2l-RUN/shim/msrun"]

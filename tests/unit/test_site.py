@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ma2l import log, site
-from ma2l.errors import GaveUpWaiting, Stopped, SystemRefused
+from ma2l.errors import ConfigError, GaveUpWaiting, Stopped, SystemRefused
 from ma2l.linux import net
 from ma2l.linux.wait import Wakeup
 from ma2l.plan.spec import Site
@@ -141,6 +141,16 @@ def test_an_address_is_not_asked_for(address: str) -> None:
 def test_a_name_that_appears_late_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, ("", Wakeup()), ("", Wakeup()), ("10.0.0.7", Wakeup()))
     assert site.address_of("boss", Answers(Wakeup(), Wakeup())) == "10.0.0.7"
+
+
+@pytest.mark.parametrize("name", ["", " ", "300.1.1.1", "fe80::zz"])
+def test_what_can_be_no_name_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    resolving(monkeypatch, ("", Wakeup()))
+    with pytest.raises(ConfigError) as error:
+        site.address_of(name, NoWaiting())
+    assert str(error.value) == (
+        f"cannot find the address of node 0, {name!r}: it is neither an IP nor a name; correct it"
+    )
 
 
 def test_a_stop_signal_ends_the_search_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_everybody_is_watched_who_is_expected_to_write(warnings: list[str]) -> N
     assert made._watched == {
         0: Watched("scheduler", ()),
         1: Watched("rank 0", ("/0",)),
-        2: Watched("once", ("/o",)),
+        2: Watched("the command", ("/o",)),
         3: Watched("the launcher of node None", ()),
     }
     assert mpirun._watched == {0: Watched("mpirun", ("/m", "/logs/0", "/logs/1"), listens=False)}
