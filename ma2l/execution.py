@@ -23,11 +23,12 @@ from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
 from ma2l.supervise.supervisor import Supervisor, Together
 from ma2l.supervise.system import System
 
-TYPE_CHECKING = False  # what explains an end, and what a restarted container needs, is not imported before it
+TYPE_CHECKING = False  # what only some runs want, and what explains an end, is not imported before
 if TYPE_CHECKING:
     from ma2l.diagnose.outcome import Outcome
     from ma2l.diagnose.report import Report
     from ma2l.platforms.stale import TableWatch
+    from ma2l.supervise.sentry import Sentry
 
 CONSOLE_PATIENCE = 5.0
 """Seconds for a console that takes no more bytes when everything else is done."""
@@ -100,7 +101,13 @@ class Execution:
         self._failure_grace = settings.failure_grace
         if self._failure_grace is None:
             self._failure_grace = mindcluster.dying_checkpoint(prepared.environ)
-        self._machine = Machine(schedulers, grace, SCHEDULER_GRACE if alone else None, self._failure_grace)
+        self._machine = Machine(
+            schedulers,
+            grace,
+            SCHEDULER_GRACE if alone else None,
+            failure_grace=self._failure_grace,
+            hang_stops=settings.hang_action == "stop",
+        )
         self._system = System(self._plan.processes, prepared.environ, waiter)
 
     def run(self) -> int:
@@ -117,8 +124,11 @@ class Execution:
             _, hard = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
         self._follower = self._follow()
+        self._sentry = self._watch_for_hangs()
         companion = Together(self._follower, self._watch) if self._watch else self._follower
-        self._supervisor = Supervisor(self._machine, self._system, self._guard_fd, companion, self._on_phase)
+        self._supervisor = Supervisor(
+            self._machine, self._system, self._guard_fd, companion, self._on_phase, self._sentry
+        )
         if self._watch:
             self._watch.call_off = self._supervisor.call_off
         self._supervisor.run()
@@ -160,6 +170,13 @@ class Execution:
         except OSError as error:
             log.warning(f"the console does not follow the logs in {plan.log_dir}: {error.strerror}")
             return Follower([], self._console, [log.console()])
+
+    def _watch_for_hangs(self) -> Sentry | None:
+        if self._settings.hang_timeout is None:
+            return None
+        from ma2l.diagnose.watch import sentry
+
+        return sentry(self._plan, self._settings, self._environ, self._names, self._waiter.inherited_mask)
 
     def _on_phase(self, phase: Phase) -> None:
         if phase is Phase.RUNNING:
@@ -204,6 +221,8 @@ class Execution:
             log.error(f"{self._plan.processes[cause.worker].name} failed: {manner(cause.value)}; {patience}")
         elif cause.kind is Kind.CALLED_OFF:
             log.error(f"{self._supervisor.refusal}; {patience}")
+        elif cause.kind is Kind.HANG:
+            log.error(f"a hang ends the run; {patience}")
         elif cause.kind is Kind.SIGNAL:
             log.info(f"{signal.Signals(cause.value).name} received; {patience}")
         log.start()
@@ -257,6 +276,10 @@ class Execution:
             from ma2l.mpirun.ranks import judged
 
             result = judged(result, self._plan, self._settings.keep_going)
+        if result.cause == "hang" and self._sentry is not None:
+            from ma2l.diagnose.watch import explained
+
+            result = explained(result, self._sentry)
         report = self._compose(result)
         self._write(self._names.outcome(), as_json(result, report))
         if report.quote:

@@ -24,6 +24,7 @@ MODES = ("auto", "ranktable", "torch", "dynamic-cluster", "mpirun")
 PLATFORMS = ("modelarts", "volcano", "ascendjob", "bare")
 SOCS = ("910", "910b", "a3")
 BINDS = ("none", "cores", "numa")
+HANG_ACTIONS = ("dump", "stop")
 
 
 def _option(
@@ -60,6 +61,13 @@ class Settings:
     chdir: str | None = _option(None, "directory for each rank; {rank} and {local_rank} are replaced", "DIR")
     bind: str = _option(
         "none", "CPUs of each rank: cores of its own, or its NPU's NUMA node, from the start", "HOW", choices=BINDS
+    )
+    hang_timeout: float | None = _option(
+        None, "a rank that writes nothing for so long may hang: write down where all ranks stand (default: off; "
+        "choose it below MA_HANG_DETECT_TIME)", "S", least=2, most=10**9,
+    )  # fmt: skip
+    hang_action: str = _option(
+        "dump", "what follows: dump lets the run go on, stop ends it with exit code 252", "WHAT", choices=HANG_ACTIONS
     )
     stop_grace: float = _option(25.0, "time between SIGTERM and SIGKILL", "S", least=0, most=10**6)
     failure_grace: float | None = _option(

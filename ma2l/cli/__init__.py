@@ -12,9 +12,9 @@ TYPE_CHECKING = False  # no verb's imports are made for another
 if TYPE_CHECKING:
     from ma2l.settings import Settings
 
-VERBS = ("plan", "msrun", "stop", "explain", "help", "version")
+VERBS = ("plan", "msrun", "stop", "stacks", "explain", "help", "version")
 RESERVED = (
-    *("doctor", "ranktable", "status", "logs", "stacks", "results", "record", "upload"),
+    *("doctor", "ranktable", "status", "logs", "results", "record", "upload"),
     *("collect", "config", "report", "job", "manifest"),
 )
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
@@ -93,6 +93,10 @@ def _dispatch(words: Sequence[str]) -> int:
         from ma2l.cli.stop import stop_run
 
         return stop_run(words[1:])
+    if first == "stacks":
+        from ma2l.cli.stacks import show_stacks
+
+        return show_stacks(words[1:])
     if first == "explain":
         from ma2l.cli.explain import explain_logs
 

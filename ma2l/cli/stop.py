@@ -35,9 +35,9 @@ def stop_run(words: Sequence[str]) -> int:
     _say_ended([ended[path] for path in gone or ended])
     for path in ended:
         site.remove_run_dir(path)
-    chosen = _choose(alive, word, bool(gone))
-    if chosen is None:
+    if gone and not runs.match(alive, word or ""):
         return 0
+    chosen = choose(alive, word, "stop")
     run = alive[chosen]
     patience = "" if now else f"; `ma2l stop --now {run.run_id}` kills"
     log.info(f"stopping run {run.run_id} (pid {run.pid}); waiting until nothing of it is left{patience}")
@@ -65,14 +65,21 @@ def _say_ended(ended: Sequence[runs.Run]) -> None:
         log.info(f"and so have {len(ended) - _SHOWN} earlier ones")
 
 
-def _choose(alive: Mapping[str, runs.Run], word: str | None, gone: bool) -> str | None:
-    """The directory of the run that is meant, ``None`` when it has ended already."""
-    found = runs.outermost(alive) if word is None else runs.match(alive, word)
+def choose(alive: Mapping[str, runs.Run], word: str | None, verb: str) -> str:
+    """The directory of the run that is meant.
+
+    Args:
+        word: what the user calls it; ``None`` where there is only one.
+        verb: what is to be done with it, for messages.
+
+    Raises:
+        UsageError: there is no such run, or more than one.
+    """
+    meant = list(alive) if word is None else runs.match(alive, word)  # a run below another may share its log directory
+    found = runs.outermost({path: alive[path] for path in meant})
     if len(found) == 1:
         return found[0]
-    if not found and gone:
-        return None
-    attempt = "stop a run" if word is None else f"stop the run {word}"
+    attempt = f"{verb} a run" if word is None else f"{verb} the run {word}"
     if not alive:
         where = f"they are looked for in {', '.join(dict.fromkeys(site.run_dir_places(os.environ)))}"
         raise UsageError(attempt, "no run of yours is alive on this node", where)

@@ -45,7 +45,7 @@ def explain(directories: Iterable[str]) -> Explanation:
 
 
 def _job(runs: Sequence[Saved]) -> list[str]:
-    failed = _by_time(run for run in runs if run.outcome.first and run.outcome.cause == "failure")
+    failed = _by_time(run for run in runs if run.outcome.first and run.outcome.cause in ("failure", "hang"))
     if not failed:
         return [_end(run) for run in runs]
     head, *later = failed
@@ -69,8 +69,8 @@ def _elsewhere(head: Saved, report: Report, runs: Sequence[Saved]) -> list[str]:
             if process.rank is not None and process.rank in accused:
                 error = examine(process, last_bytes(process.log)).excerpt.error
                 lines.append(f"{process.name} is on {_node(run)}; its log says: {error or 'nothing'}")
-    if report.likely is None and head.outcome.first and _evidence(head).only_symptoms:
-        for run in _by_time(run for run in others if run.outcome.first):
+    if report.likely is None and head.outcome.cause == "failure" and _evidence(head).only_symptoms:
+        for run in _by_time(run for run in others if run.outcome.first and run.outcome.cause != "hang"):
             evidence = _evidence(run)
             if evidence.names_a_cause:
                 said = f"{evidence.process.name}'s log on {_node(run)} names the likely cause: {evidence.excerpt.error}"

@@ -46,6 +46,20 @@ class ProcessEnd:
 
 
 @dataclass(frozen=True)
+class Hang:
+    """What was known of a hang when it ended the run."""
+
+    suspect: str
+    """Name of the rank that stands where no other does; where there is none, of the one that was silent longest."""
+    sentence: str
+    """Who had written nothing for how long, and where the ranks stand."""
+    frames: tuple[str, ...]
+    """``function (file:line)`` of the suspect's main thread, outermost first."""
+    stacks: str | None
+    """Path of the file with the stacks of all processes of this node."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One run on one node."""
 
@@ -53,9 +67,9 @@ class Outcome:
     node_rank: int
     exit_code: int
     cause: str
-    """``success``, ``failure``, ``not started``, ``called off``, ``signal`` or ``guard died``."""
+    """``success``, ``failure``, ``not started``, ``called off``, ``signal``, ``hang`` or ``guard died``."""
     first: ProcessEnd | None
-    """The process that failed first."""
+    """The process that failed first; of a hang the suspect."""
     signum: int | None
     """The stop signal, where that is the cause."""
     processes: tuple[ProcessEnd, ...]
@@ -67,6 +81,8 @@ class Outcome:
     """Seconds since 1970 when the last process had ended."""
     oom_kills: int | None = None
     """How many processes of this control group the kernel killed for want of memory during the run, if known."""
+    hang: Hang | None = None
+    """Where that is the cause."""
     schema: int = SCHEMA
 
 
@@ -74,6 +90,7 @@ _CAUSES = {
     Kind.EXITED: "failure",
     Kind.REFUSED: "not started",
     Kind.SIGNAL: "signal",
+    Kind.HANG: "hang",
     Kind.GUARD_DIED: "guard died",
     Kind.CALLED_OFF: "called off",
 }

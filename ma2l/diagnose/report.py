@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 
 from ma2l.diagnose.culprit import Culprit, accused
 from ma2l.diagnose.ends import last_bytes
-from ma2l.diagnose.excerpt import Excerpt, excerpt
+from ma2l.diagnose.excerpt import LAST_LINES, Excerpt, excerpt
 from ma2l.diagnose.others import fold
-from ma2l.diagnose.outcome import Outcome, ProcessEnd, manner, signal_name
+from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, manner, signal_name
 from ma2l.diagnose.signatures import Signature, known, only_symptoms
 
 TYPE_CHECKING = False
@@ -56,7 +56,7 @@ class Report:
     verdict: str
     """The run's end in one line; empty after a success."""
     quote: bytes = b""
-    """Lines of the log, as they are."""
+    """Lines of the log, as they are; of a hang the frames of the suspect."""
     causes: tuple[str, ...] = ()
     """Known meanings, and who else is to be looked at; a line each."""
     others: tuple[str, ...] = ()
@@ -87,6 +87,8 @@ def compose(
         rank_of: the rank at a server and device, where the rank table is known.
     """
     first = outcome.first
+    if outcome.hang is not None:
+        return Report(verdict(outcome), standing(outcome.hang))
     if outcome.cause != "failure" or first is None:
         return Report(verdict(outcome))
     evidence = examine(first, read(first))
@@ -134,6 +136,9 @@ def verdict(outcome: Outcome) -> str:
         return f"stopped by {signal_name(outcome.signum or 0)}; exit code {outcome.exit_code}"
     if outcome.cause == "guard died":
         return f"the guard process was killed; all workers were killed; exit code {outcome.exit_code}"
+    if outcome.cause == "hang":
+        found = f": {outcome.hang.sentence}" if outcome.hang else ""
+        return f"hang{found}; exit code {outcome.exit_code}"
     first = outcome.first
     if first is None or first.returncode is None:
         return ""
@@ -151,6 +156,16 @@ def failed_first(outcome: Outcome, first: ProcessEnd) -> str:
     after = f" after {first.seconds:.1f} s" if first.seconds is not None else ""
     who = f"pid {first.pid}{node}{device}" if first.pid is not None else f"{node}{device}"[2:]
     return f"{first.name} failed first: {how}{memory}{after}{f' ({who})' if who else ''}"
+
+
+def standing(hang: Hang) -> bytes:
+    """The innermost frames of the suspect of a hang and where all others are to be found; empty without any."""
+    if not hang.frames and not hang.stacks:
+        return b""
+    shown = [f"    {frame}" for frame in reversed(hang.frames[-LAST_LINES:])]
+    head = f"--- {hang.suspect} stands in" if shown else "--- where all ranks stand"
+    lines = [head, *shown, f"--- all stacks are in {hang.stacks}" if hang.stacks else "---"]
+    return "".join(line + "\n" for line in lines).encode(errors="backslashreplace")
 
 
 def hints(process: ProcessEnd, scheduler_log: str | None = None) -> list[str]:

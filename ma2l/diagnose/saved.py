@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ma2l.diagnose.ends import last_bytes
-from ma2l.diagnose.outcome import Outcome, ProcessEnd
+from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd
 from ma2l.diagnose.report import examine
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ _LOGS = (
     ("once", re.compile(rf"node(?P<number>\d{{1,9}}){_AGAIN}\.(?:log|txt){_ASIDE}")),
 )
 _NEWEST = 10**9
-_CAUSES = ("success", "failure", "not started", "called off", "signal", "guard died")
+_CAUSES = ("success", "failure", "not started", "called off", "signal", "hang", "guard died")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def parse(content: bytes) -> Outcome:
         started_at=_time(data, "started_at"),
         ended_at=_time(data, "ended_at"),
         oom_kills=_field(data, "oom_kills", int, None),
+        hang=_hang(data.get("hang")) if data["cause"] == "hang" else None,
         schema=_field(data, "schema", int, 0),
     )
 
@@ -121,6 +122,18 @@ def _process(data: dict[str, Any]) -> ProcessEnd:
         log=_field(data, "log", str, None),
         device=_field(data, "device", str, None),
         ended_at=_time(data, "ended_at"),
+    )
+
+
+def _hang(data: Any) -> Hang | None:
+    if not isinstance(data, dict) or not isinstance(data.get("sentence"), str):
+        return None
+    frames = data.get("frames")
+    return Hang(
+        suspect=_field(data, "suspect", str, "a process"),
+        sentence=data["sentence"],
+        frames=tuple(frame for frame in frames if isinstance(frame, str)) if isinstance(frames, list) else (),
+        stacks=_field(data, "stacks", str, None),
     )
 
 
@@ -205,7 +218,10 @@ def _at_home(outcome: Outcome, directory: str, aside: str) -> Outcome:
         return replace(process, log=os.path.join(directory, name + aside) if name else None)
 
     first = moved(outcome.first) if outcome.first else None
-    return replace(outcome, first=first, processes=tuple(map(moved, outcome.processes)), log_dir="")
+    hang = outcome.hang
+    if hang and hang.stacks:  # never set aside: its name has the time
+        hang = replace(hang, stacks=os.path.join(directory, os.path.basename(hang.stacks)))
+    return replace(outcome, first=first, processes=tuple(map(moved, outcome.processes)), log_dir="", hang=hang)
 
 
 def _scheduler(logs: Sequence[tuple[tuple[int, int], ProcessEnd]], attempt: tuple[int, int]) -> str | None:

@@ -56,6 +56,10 @@ class Names:
         """How the run ended, as JSON."""
         return self._path(f"{self.node}.outcome", "json")
 
+    def stacks(self, stamp: str) -> str:
+        """Where the ranks stood at that moment."""
+        return self._path(f"{self.node}.stacks.{stamp}", "txt")
+
     def _path(self, stem: str, ending: str) -> str:
         attempt = f".attempt{self.attempt}" if self.attempt > 1 else ""
         return f"{self.directory}/{stem}{attempt}.{ending}"

@@ -39,6 +39,15 @@ def keeps_core_files(environ: Environ) -> bool:
     return environ.get("MA_COLLECT_CORE_FILE") == "1"
 
 
+def hang_detect_time(environ: Environ) -> float | None:
+    """Seconds without a write after which the platform takes the job for hung; ``None`` where the job does not say
+    (``MA_HANG_DETECT_TIME``, in minutes; the platform's default is 30)."""
+    try:
+        return 60 * float(environ.get("MA_HANG_DETECT_TIME", ""))
+    except ValueError:
+        return None
+
+
 def termination_message(environ: Environ) -> str:
     """File whose text the platform shows as the reason of a container's end; empty where ModelArts names none."""
     return environ.get("MA_TERMINATION_MESSAGE_PATH", "")

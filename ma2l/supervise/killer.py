@@ -27,6 +27,8 @@ def signal_leader(pid: int, signum: int) -> dict[int, bool]:
     """
     if signum in _TO_GROUP:
         _send_group(pid, signum)
+    elif signum == signal.SIGABRT:
+        _abort(pid)
     elif signum not in _NOTICES or processes.catches(pid, signum):
         running = processes.foremost(pid) if processes.is_shell(pid) else []  # before its trap starts further ones
         _send(pid, signum)
@@ -36,6 +38,16 @@ def signal_leader(pid: int, signum: int) -> dict[int, bool]:
             heirs.update(signal_leader(child, signum))
         return heirs
     return {}
+
+
+def _abort(pid: int) -> None:
+    """SIGABRT to the nearest of a worker's processes that listen to it, as Python's faulthandler does: a shell would
+    die of it in silence, and what a rank has started itself would print into the same lines."""
+    if processes.catches(pid, signal.SIGABRT):
+        _send(pid, signal.SIGABRT)
+    else:
+        for child in processes.children(pid):
+            _abort(child)
 
 
 def ask_again(pids: Iterable[int]) -> set[int]:

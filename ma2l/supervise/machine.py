@@ -17,6 +17,13 @@ a dying checkpoint without being asked; it ends with the time for that, the last
 leaders only: a leader may be saving a checkpoint with the help of its children. Where the leader is a shell, what it
 runs is asked as well and takes its place when it dies. SWEEPING asks whatever the leaders left behind, KILLING asks
 nobody.
+
+A hang that ends the run goes from RUNNING to STOPPING, never through PARTING: no rank has failed, so none saves then.
+Where nobody else could read the stacks, it goes through ABORTING first, in which each rank prints its own and dies of
+it (SIGABRT, to which Python's faulthandler listens):
+
+    RUNNING ──► ABORTING ── all gone ► SWEEPING
+                    └─ not gone in time, or a stop signal ► STOPPING
 """
 
 from __future__ import annotations
@@ -29,6 +36,10 @@ from enum import Enum
 from ma2l.linux.processes import exit_code
 from ma2l.linux.wait import STOP_SIGNALS
 
+HANG_CODE = 252
+"""128 + 124, what timeout(1) exits with: a platform may try again."""
+ABORT_GRACE = 3.0
+"""Seconds for a rank to print its stacks: SIGTERM must wait, its default action would cut them short."""
 STRAY_GRACE = 3.0
 """Seconds for processes that outlive their worker; above CANN's 2 s flush of device logs at process exit."""
 SCHEDULER_GRACE = 10.0
@@ -44,6 +55,7 @@ class Phase(Enum):
     RUNNING = "running"
     FINISHING = "finishing"
     PARTING = "parting"
+    ABORTING = "aborting"
     STOPPING = "stopping"
     SWEEPING = "sweeping"
     KILLING = "killing"
@@ -58,6 +70,7 @@ class Kind(Enum):
     EXITED = "exited"  # value: return code, negative for a signal
     SIGNAL = "signal"  # value: signal number
     HEIRS = "heirs"  # value: how many processes that a shell was running have outlived it
+    HANG = "hang"  # value: the signal that asks the workers: SIGTERM, or SIGABRT so that they print their stacks
     GUARD_DIED = "guard died"
     CALLED_OFF = "called off"  # value: ma2l's exit code for what makes it useless to go on
     EMPTY = "empty"  # no descendant is left
@@ -103,7 +116,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why the run ended: the first failure or the stop signal that came before any failure."""
+    """Why the run ended: the first failure, or the hang or the stop signal that came before any failure."""
 
     kind: Kind
     value: int
@@ -119,6 +132,8 @@ class Cause:
             return 128 + self.value
         if self.kind is Kind.GUARD_DIED:
             return 128 + signal.SIGKILL
+        if self.kind is Kind.HANG:
+            return HANG_CODE
         return self.value
 
 
@@ -132,6 +147,7 @@ class Machine:
         scheduler_grace: seconds for the scheduler to leave by itself; ``None`` without limit, for workers of other
             nodes may still need it, and it ends by its own heartbeat when they are gone.
         failure_grace: seconds that the survivors of a failure have before they are asked to stop.
+        hang_stops: whether a hang ends the run.
     """
 
     def __init__(
@@ -140,16 +156,19 @@ class Machine:
         grace: float,
         scheduler_grace: float | None = SCHEDULER_GRACE,
         failure_grace: float = 0.0,
+        hang_stops: bool = False,
     ) -> None:
         self._schedulers = tuple(schedulers)
         self._grace = grace
         self._scheduler_grace = scheduler_grace
         self._failure_grace = failure_grace
+        self._hang_stops = hang_stops
         self._started = 0
         self._alive: set[int] = set()
         self._heirs = 0
-        self._frozen = False
         self._stop_signals = 0
+        self.frozen = False
+        """Whether somebody has frozen the workers (Ctrl-Z): they cannot be expected to do anything."""
         self.phase = Phase.STARTING
         self.deadline: float | None = None
         self.cause: Cause | None = None
@@ -197,6 +216,8 @@ class Machine:
             return self._fail(event, now) if self.phase in (Phase.STARTING, Phase.RUNNING) else []
         if kind is Kind.HEIRS:
             return self._inherited(event.value, now)
+        if kind is Kind.HANG:
+            return self._hung(event, now)
         if kind is Kind.GUARD_DIED:
             self._blame(event, now)
             return self._kill(now)
@@ -221,7 +242,7 @@ class Machine:
                 return self._finish(now)
         elif self.phase is Phase.PARTING and not self._ranks_left:
             return self._stop(now)
-        elif self.phase is Phase.STOPPING and not self._alive and not self._heirs:
+        elif self.phase in (Phase.ABORTING, Phase.STOPPING) and not self._alive and not self._heirs:
             return self._sweep(now)
         return []
 
@@ -237,7 +258,7 @@ class Machine:
         if signum not in STOP_SIGNALS:
             return self._pass_on(signum)
         self._stop_signals += 1
-        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING, Phase.PARTING):
+        if self.phase in (Phase.STARTING, Phase.RUNNING, Phase.FINISHING, Phase.PARTING, Phase.ABORTING):
             if self.phase is not Phase.FINISHING:  # every rank has ended with 0: the job is done and stays done
                 self._blame(event, now)
             return self._stop(now)
@@ -247,15 +268,15 @@ class Machine:
         """Notices, freezing and thawing. Signals that arrive together are seen by number, not by time: a SIGTSTP that
         came before the stop may show up after it, and must not freeze workers that are asked to end."""
         if signum == signal.SIGTSTP:
-            if self.phase is Phase.STOPPING:
+            if self.phase in (Phase.ABORTING, Phase.STOPPING):
                 return []
             signum = signal.SIGSTOP  # a session leader shrugs off SIGTSTP
         if signum in (signal.SIGSTOP, signal.SIGCONT):
-            self._frozen = signum == signal.SIGSTOP
+            self.frozen = signum == signal.SIGSTOP
         return [Action(Target.LEADERS, signum, tuple(sorted(self._alive)))] if self._alive else []
 
     def _emptied(self) -> list[Action]:
-        if self.phase in (Phase.STOPPING, Phase.SWEEPING, Phase.KILLING):
+        if self.phase in (Phase.ABORTING, Phase.STOPPING, Phase.SWEEPING, Phase.KILLING):
             self.phase = Phase.DONE
             self.deadline = None
         return []
@@ -265,12 +286,23 @@ class Machine:
             return [Action(Target.EVERYTHING, signal.SIGKILL)]  # orphans of the last round have been adopted since
         if self.deadline is None or now < self.deadline:
             return []
-        if self.phase in (Phase.FINISHING, Phase.PARTING):
+        if self.phase in (Phase.FINISHING, Phase.PARTING, Phase.ABORTING):
             return self._stop(now)
         if self.phase is Phase.KILLING:
             self.phase = Phase.DONE  # stuck in the kernel: waiting longer would only hang the job as well
             return []
         return self._kill(now)
+
+    def _hung(self, event: Event, now: float) -> list[Action]:
+        """While anything else than running goes on, workers are expected to be silent."""
+        if self.phase is not Phase.RUNNING or not self._hang_stops:
+            return []
+        self._blame(event, now)
+        if event.value != signal.SIGABRT:
+            return self._stop(now)
+        self.phase = Phase.ABORTING
+        self.deadline = now + ABORT_GRACE
+        return [Action(Target.LEADERS, signal.SIGABRT, tuple(sorted(self._alive)))]
 
     def _fail(self, event: Event, now: float) -> list[Action]:
         self._blame(event, now)
@@ -297,7 +329,7 @@ class Machine:
         self.phase = Phase.STOPPING
         self.deadline = now + self._grace
         leaders = tuple(sorted(self._alive))
-        thaw = [Action(Target.LEADERS, signal.SIGCONT, leaders)] if self._frozen else []
+        thaw = [Action(Target.LEADERS, signal.SIGCONT, leaders)] if self.frozen else []
         return [Action(Target.LEADERS, signal.SIGTERM, leaders), *thaw]
 
     def _sweep(self, now: float) -> list[Action]:

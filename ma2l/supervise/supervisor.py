@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from ma2l.errors import Ma2lError
 from ma2l.supervise.machine import Action, Event, Kind, Machine, Phase, Target
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
         def service(self, ready: Sequence[int], now: float) -> None:
             """Work on what is ready, without blocking."""
+
+    class Watchman(Protocol):
+        """Tells of ranks that hang (``ma2l.supervise.sentry``)."""
+
+        @property
+        def deadline(self) -> float | None:
+            """When it wants to be called even if nothing has happened."""
+
+        def service(self, alive: Mapping[int, int], ended: Collection[int], frozen: bool, now: float) -> Event | None:
+            """Look around, without blocking; pids by worker, and pids of children that have just been collected."""
 
     class Effects(Protocol):
         """The outside world of a run; tests hand in a scripted one."""
@@ -93,6 +103,7 @@ class Supervisor:
         guard: descriptor that hangs up when the guard dies, or ``None``.
         companion: shares the wait.
         on_phase: told of every new phase, for messages.
+        watchman: looks for hangs while all run; ``None`` where nobody wants to know.
     """
 
     def __init__(
@@ -102,12 +113,14 @@ class Supervisor:
         guard: int | None,
         companion: Companion,
         on_phase: Callable[[Phase], None],
+        watchman: Watchman | None = None,
     ) -> None:
         self._machine = machine
         self._effects = effects
         self._guard = guard
         self._companion = companion
         self._on_phase = on_phase
+        self._watchman = watchman
         self._worker_of: dict[int, int] = {}
         self._heirs: set[int] = set()
         self._unheard: set[int] = set()
@@ -148,10 +161,7 @@ class Supervisor:
         fds = self._companion.interests()
         if self._guard is not None:
             fds.append((self._guard, 0))  # a hang-up is reported unasked
-        deadlines = [d for d in (self._machine.deadline, self._companion.deadline, *self._looks[:1]) if d is not None]
-        if not block:
-            deadlines.append(self._effects.clock())
-        wakeup = self._effects.wait(fds, min(deadlines, default=None))
+        wakeup = self._effects.wait(fds, self._deadline(block))
         self._companion.service(wakeup.ready, self._effects.clock())
         if self._looks and self._effects.clock() >= self._looks[0]:
             self._look_again()
@@ -160,16 +170,32 @@ class Supervisor:
             self._guard = None
             events.append(Event(Kind.GUARD_DIED))
         events += [Event(Kind.SIGNAL, value=s) for s in wakeup.signals if s != signal.SIGCHLD]
-        reaped = self._reaped()
+        ended, child_left = self._effects.reap()
+        reaped = self._reaped(ended, child_left)
         if self._heirs:
             events.append(Event(Kind.HEIRS, value=len(self._heirs.intersection(self._effects.children()))))
-        return events + reaped + [Event(Kind.TICK)]
+        return events + reaped + self._watched([pid for pid, _ in ended]) + [Event(Kind.TICK)]
 
-    def _reaped(self) -> list[Event]:
-        ended, child_left = self._effects.reap()
+    def _deadline(self, block: bool) -> float | None:
+        """When to go on even if nothing happens."""
+        wanted = [self._machine.deadline, self._companion.deadline, *self._looks[:1]]
+        if self._watchman is not None and self._machine.phase is Phase.RUNNING:
+            wanted.append(self._watchman.deadline)
+        if not block:
+            wanted.append(self._effects.clock())
+        return min((deadline for deadline in wanted if deadline is not None), default=None)
+
+    def _reaped(self, ended: Iterable[tuple[int, int]], child_left: bool) -> list[Event]:
         code_of = {self._worker_of.pop(pid): code for pid, code in ended if pid in self._worker_of}
         events = [Event(Kind.EXITED, worker, code_of[worker]) for worker in sorted(code_of, key=self._machine.tie)]
         return events if child_left else [*events, Event(Kind.EMPTY)]
+
+    def _watched(self, ended: Sequence[int]) -> list[Event]:
+        alive = {worker: pid for pid, worker in self._worker_of.items()}
+        if self._watchman is None or self._machine.phase is not Phase.RUNNING or not alive:
+            return []
+        event = self._watchman.service(alive, ended, self._machine.frozen, self._effects.clock())
+        return [event] if event else []
 
     def _feed(self, event: Event) -> None:
         before = self._machine.phase

@@ -57,6 +57,12 @@ def test_version_and_help(tmp_path: Path) -> None:
             "`ma2l -- status` runs a program")),
         (["stop", "--soon"], 2, ("ma2l: error: cannot use the option --soon: ma2l stop has only --now; "
             "see ma2l stop --help")),
+        (["stacks", "--all"], 2, ("ma2l: error: cannot use the option --all: ma2l stacks has none; "
+            "see ma2l stacks --help")),
+        (["stacks", "a", "b"], 2, ("ma2l: error: cannot show the stacks of several runs at once: 2 were named; "
+            "name one")),
+        (["--hang-action", "kill", "x"], 2, ("ma2l: error: cannot use --hang-action = 'kill': no such value; "
+            "choose one of dump, stop")),
         (["plan"], 2, "ma2l: error: cannot make a plan: no command was given; write ma2l plan [OPTION...] CMD..."),
         (["plan", "--format", "xml", "x"], 2, ("ma2l: error: cannot use --format xml: no such format; "
             "choose one of table, json")),
@@ -139,3 +145,9 @@ def test_an_uncertain_configuration_file_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.decode().splitlines()[0] == "ma2l: options from ma2l.yaml"
     assert b"cannot use the mock shape '0x8'" in done.stderr
+
+
+def test_what_few_runs_need_is_not_on_the_start_path() -> None:
+    code = "import sys, ma2l.run; print([name for name in sys.modules if 'hang' in name or 'sentry' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"[]\n"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ma2l.diagnose.explain import explain
-from ma2l.diagnose.outcome import Outcome, ProcessEnd, as_json
+from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, as_json
 from ma2l.diagnose.report import compose
 from ma2l.diagnose.saved import LARGEST, parse, read_directory
 
@@ -108,6 +108,38 @@ def test_several_nodes_may_share_a_directory_and_be_named_twice(tmp_path: Path) 
     assert said(tmp_path)[-1].startswith("the first failure of the job: node 1")
 
 
+HANG_OF_1 = Hang("rank 1", "no rank has written for 60 s; rank 1 stands in f (a.py:1)", ("f (a.py:1)",), "/gone/st.txt")
+
+
+def hang(directory: Path, at: float = 100.0, found: Hang | None = HANG_OF_1) -> Outcome:
+    suspect = end(1, -15, at)
+    return write(directory, 0, {0: (-15, at), 1: (-15, at)}, {}, cause="hang", exit_code=252, first=suspect, hang=found)
+
+
+def test_a_hang_is_explained_as_at_the_end_of_the_run(tmp_path: Path) -> None:
+    outcome = hang(tmp_path)
+    assert parse((tmp_path / "node0.outcome.json").read_bytes()) == outcome
+    assert said(tmp_path) == [
+        "--- rank 1 stands in",
+        "    f (a.py:1)",
+        f"--- all stacks are in {tmp_path}/st.txt",
+        f"node 0 (host0, {tmp_path}): hang: {HANG_OF_1.sentence}; exit code 252",
+    ]
+
+
+def test_a_hang_of_which_nothing_was_known_is_one_all_the_same(tmp_path: Path) -> None:
+    hang(tmp_path, found=None)
+    assert said(tmp_path) == [f"node 0 (host0, {tmp_path}): hang; exit code 252"]
+
+
+def test_what_fails_after_a_hang_on_another_node_is_not_the_first(tmp_path: Path) -> None:
+    hang(tmp_path / "a")
+    write(tmp_path / "b", 1, {2: (1, 110.0)}, {2: EI0006})
+    lines = said(tmp_path / "b", tmp_path / "a")
+    assert lines[-1].startswith(f"the first failure of the job: node 0 (host0, {tmp_path}/a): hang: no rank")
+    assert any("rank 2 failed first: exit code 1" in line for line in lines)
+
+
 def test_the_newest_attempt_is_explained_and_earlier_ones_are_named(tmp_path: Path) -> None:
     write(tmp_path, 0, {0: (7, 100.0)}, {0: EI0006})
     outcome = write(tmp_path / "x", 0, {0: (9, 200.0)}, {})
@@ -193,16 +225,18 @@ FIELDS = (
     "host",
     "started_at",
     "oom_kills",
+    "hang",
     "schema",
 )
 ENDS = ("name", "rank", "pid", "returncode", "seconds", "log", "device", "ended_at")
+HANG = st.fixed_dictionaries({"sentence": st.text(max_size=5)}, optional=dict.fromkeys(("frames", "stacks"), JSON))
 PROCESS = st.fixed_dictionaries({}, optional=dict.fromkeys(ENDS, JSON))
 OUTCOMES = st.fixed_dictionaries(
     {
-        "cause": st.sampled_from(["success", "failure", "not started", "signal", "guard died"]) | JSON,
+        "cause": st.sampled_from(["success", "failure", "not started", "signal", "hang", "guard died"]) | JSON,
         "processes": st.lists(PROCESS | JSON, max_size=3) | JSON,
     },
-    optional={**dict.fromkeys(FIELDS, JSON), "first": PROCESS | JSON},
+    optional={**dict.fromkeys(FIELDS, JSON), "first": PROCESS | JSON, "hang": HANG | JSON},
 )
 
 

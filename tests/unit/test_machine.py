@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from ma2l.supervise.machine import (
+    ABORT_GRACE,
+    HANG_CODE,
     KILL_PATIENCE,
     SCHEDULER_GRACE,
     STRAY_GRACE,
@@ -21,9 +23,9 @@ from ma2l.supervise.machine import (
 GRACE = 25.0
 
 
-def started(workers: int, scheduler: bool = False) -> Machine:
+def started(workers: int, scheduler: bool = False, hang_stops: bool = True) -> Machine:
     """A machine whose workers all run; a scheduler is worker 0."""
-    machine = Machine([scheduler and i == 0 for i in range(workers)], GRACE)
+    machine = Machine([scheduler and i == 0 for i in range(workers)], GRACE, hang_stops=hang_stops)
     for worker in range(workers):
         assert machine.to_spawn == worker
         machine.handle(Event(Kind.SPAWNED, worker, 100 + worker), 0.0)
@@ -282,9 +284,10 @@ def test_a_stop_signal_is_remembered_whatever_the_cause() -> None:
 PARTING = 720.0
 
 
-def dying(workers: int, scheduler: bool = False) -> Machine:
+def dying(workers: int, scheduler: bool = False, hang_stops: bool = False) -> Machine:
     """As ``started``; the survivors of a failure save a dying checkpoint."""
-    machine = Machine([scheduler and i == 0 for i in range(workers)], GRACE, failure_grace=PARTING)
+    schedulers = [scheduler and i == 0 for i in range(workers)]
+    machine = Machine(schedulers, GRACE, failure_grace=PARTING, hang_stops=hang_stops)
     for worker in range(workers):
         machine.handle(Event(Kind.SPAWNED, worker, 100 + worker), 0.0)
     return machine
@@ -354,3 +357,101 @@ def test_guard_death_ends_the_time_for_a_dying_checkpoint() -> None:
     machine = dying(2)
     machine.handle(exited(1, 7), 5.0)
     assert machine.handle(Event(Kind.GUARD_DIED), 6.0) == KILL
+
+
+def hang(worker: int, signum: int = signal.SIGTERM) -> Event:
+    return Event(Kind.HANG, worker, signum)
+
+
+def test_a_hang_stops_the_workers_and_has_a_code_that_is_worth_a_retry() -> None:
+    machine = started(3)
+    assert machine.handle(hang(1), 60.0) == ask(0, 1, 2)
+    assert machine.deadline == 60.0 + GRACE
+    for worker in range(3):
+        machine.handle(exited(worker, 0), 61.0)
+    machine.handle(EMPTY, 61.0)
+    assert (machine.phase, machine.exit_code) == (Phase.DONE, HANG_CODE)
+    assert machine.cause is not None
+    assert (machine.cause.kind, machine.cause.worker) == (Kind.HANG, 1)
+
+
+def test_a_hang_changes_nothing_where_it_is_only_to_be_seen() -> None:
+    machine = started(2, hang_stops=False)
+    assert machine.handle(hang(1, signal.SIGABRT), 60.0) == []
+    assert (machine.phase, machine.cause, machine.deadline) == (Phase.RUNNING, None, None)
+
+
+def test_a_failure_before_a_hang_wins_and_workers_that_stop_do_not_hang() -> None:
+    machine = started(2)
+    machine.handle(exited(0, 3), 1.0)
+    assert machine.handle(hang(1), 60.0) == []
+    assert machine.exit_code == 3
+
+
+ABORT = [Action(Target.LEADERS, signal.SIGABRT, (0, 1))]
+
+
+def test_workers_that_print_their_stacks_are_asked_nothing_else_until_they_have_had_time() -> None:
+    machine = started(2)
+    assert machine.handle(hang(0, signal.SIGABRT), 60.0) == ABORT
+    assert (machine.phase, machine.deadline) == (Phase.ABORTING, 60.0 + ABORT_GRACE)
+    assert machine.handle(exited(1, -signal.SIGABRT), 60.1) == []
+    assert machine.handle(TICK, 60.0 + ABORT_GRACE) == ask(0)
+    assert (machine.phase, machine.deadline) == (Phase.STOPPING, 60.0 + ABORT_GRACE + GRACE)
+    assert machine.exit_code == HANG_CODE
+
+
+@pytest.mark.parametrize(
+    ("signum", "phase", "actions"),
+    [(signal.SIGTERM, Phase.STOPPING, ask(0, 1)), (signal.SIGABRT, Phase.ABORTING, ABORT)],
+)
+def test_a_hang_leaves_no_time_for_a_dying_checkpoint(signum: int, phase: Phase, actions: list[Action]) -> None:
+    machine = dying(2, hang_stops=True)
+    assert machine.handle(hang(0, signum), 60.0) == actions
+    assert machine.handle(exited(1, -signum), 60.1) == []
+    assert (machine.phase, machine.exit_code) == (phase, HANG_CODE)
+
+
+def test_survivors_that_save_a_dying_checkpoint_do_not_hang() -> None:
+    machine = dying(3, hang_stops=True)
+    machine.handle(exited(1, 7), 5.0)
+    assert machine.handle(hang(0, signal.SIGABRT), 60.0) == []
+    assert (machine.phase, machine.exit_code) == (Phase.PARTING, 7)
+
+
+def test_workers_that_have_printed_their_stacks_are_not_waited_for() -> None:
+    machine = started(2)
+    machine.handle(hang(0, signal.SIGABRT), 60.0)
+    machine.handle(exited(0, -signal.SIGABRT), 60.1)
+    assert machine.handle(exited(1, -signal.SIGABRT), 60.2) == SWEEP
+    machine.handle(EMPTY, 60.2)
+    assert (machine.phase, machine.exit_code) == (Phase.DONE, HANG_CODE)
+
+
+def test_a_stop_signal_cuts_the_printing_short_and_does_not_rename_the_cause() -> None:
+    machine = started(2)
+    machine.handle(hang(0, signal.SIGABRT), 60.0)
+    assert machine.handle(stop(), 60.1) == ask(0, 1)
+    assert machine.handle(stop(), 60.2) == KILL
+    assert machine.exit_code == HANG_CODE
+
+
+def test_nobody_is_frozen_who_is_to_print_his_stacks() -> None:
+    machine = started(2)
+    machine.handle(hang(0, signal.SIGABRT), 60.0)
+    assert machine.handle(stop(signal.SIGTSTP), 60.1) == []
+
+
+def test_the_death_of_the_guard_ends_the_printing() -> None:
+    machine = started(2)
+    machine.handle(hang(0, signal.SIGABRT), 60.0)
+    assert machine.handle(Event(Kind.GUARD_DIED), 60.1) == KILL
+    assert machine.exit_code == HANG_CODE
+
+
+def test_a_machine_knows_whether_somebody_has_frozen_its_workers() -> None:
+    machine = started(1)
+    machine.handle(stop(signal.SIGTSTP), 1.0)
+    assert machine.frozen
+    machine.handle(stop(signal.SIGCONT), 2.0)
+    assert not machine.frozen

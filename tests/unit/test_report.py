@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ma2l.diagnose import place, report
 from ma2l.diagnose.culprit import Culprit
 from ma2l.diagnose.others import fold
-from ma2l.diagnose.outcome import Outcome, ProcessEnd, as_json, manner, outcome
+from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, as_json, manner, outcome
 from ma2l.diagnose.report import Report, compose
 from ma2l.plan.spec import Plan, PlannedFile, ProcessSpec
 from ma2l.supervise.machine import Cause, Ended, Kind
@@ -284,6 +285,18 @@ def test_the_outcome_as_json_can_be_read_back() -> None:
     assert data["report"]["verdict"] == "stopped by SIGTERM; exit code 143"
 
 
+def test_a_hang_is_reported_by_where_its_suspect_stands() -> None:
+    stands = Hang("rank 3", "rank 3 has written nothing for 60 s", ("main (a:1)", "f (a:2)"), "/logs/stacks.txt")
+    result = replace(ended("hang", end(returncode=-15), 252, others=1), hang=stands)
+    found = compose(result, lambda process: TRACEBACK.encode())
+    assert found.verdict == "hang: rank 3 has written nothing for 60 s; exit code 252"
+    assert found.quote == (
+        b"--- rank 3 stands in\n    f (a:2)\n    main (a:1)\n--- all stacks are in /logs/stacks.txt\n"
+    )
+    data = json.loads(as_json(result, found))
+    assert (data["cause"], data["hang"]["suspect"], data["hang"]["frames"]) == ("hang", "rank 3", list(stands.frames))
+
+
 def test_the_outcome_file_has_the_report() -> None:
     result = ended("failure", rank(3, 1))
     data = json.loads(as_json(result, compose(result, lambda process: b"\xff\n" + EI0006.encode())))["report"]
@@ -297,5 +310,6 @@ def test_every_field_of_the_outcome_file_is_documented() -> None:
     result = ended("failure", rank(3, 1))
     found = compose(result, lambda process: b"Waiting peer rank: 3;")
     data = json.loads(as_json(result, found))
-    names = {*data, *data["processes"][0], *data["report"], *data["report"]["culprit"]}
+    hang = vars(Hang("rank 3", "silent", (), None))
+    names = {*data, *data["processes"][0], *data["report"], *data["report"]["culprit"], *hang}
     assert {name for name in names if f"`{name}`" not in page} == set()

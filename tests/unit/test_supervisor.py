@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ma2l.errors import CommandNotFound
 from ma2l.linux.wait import Wakeup
-from ma2l.supervise.machine import KILL_PATIENCE, STRAY_GRACE, Machine, Phase
+from ma2l.supervise.machine import HANG_CODE, KILL_PATIENCE, STRAY_GRACE, Event, Kind, Machine, Phase
 from ma2l.supervise.supervisor import Supervisor
 
 GUARD = 77
@@ -202,3 +202,51 @@ def test_a_stuck_stray_does_not_change_the_code_of_a_run_that_ended_well() -> No
     Supervisor(machine, world, GUARD, Silent(), lambda phase: None).run()
     assert machine.exit_code == 0
     assert world.now == 1.0 + STRAY_GRACE + KILL_PATIENCE
+
+
+@dataclass
+class Watchman:
+    """Finds a hang at a given time."""
+
+    deadline: float | None = 60.0
+    seen: list[tuple[dict[int, int], list[int], bool]] = field(default_factory=list)
+
+    def service(self, alive: Mapping[int, int], ended: Collection[int], frozen: bool, now: float) -> Event | None:
+        self.seen.append((dict(alive), list(ended), frozen))
+        if self.deadline is None or now < self.deadline:
+            return None
+        self.deadline = None
+        return Event(Kind.HANG, 1, signal.SIGTERM)
+
+
+def watched(watchman: Watchman, *steps: Step, hang_stops: bool = True) -> tuple[Machine, World]:
+    world = World(deque(steps))
+    machine = Machine([False] * 2, grace=10.0, hang_stops=hang_stops)
+    Supervisor(machine, world, GUARD, Silent(), lambda phase: None, watchman).run()
+    return machine, world
+
+
+def test_a_hang_is_found_at_the_watchmans_deadline_and_stops_the_run() -> None:
+    machine, world = watched(Watchman())
+    assert world.done == ["spawn 0", "spawn 1", "SIGTERM 0", "SIGTERM 1", "kill"]
+    assert (world.now, machine.exit_code) == (70.0, HANG_CODE)
+
+
+def test_a_hang_that_is_only_to_be_seen_stops_nothing() -> None:
+    done = Step(100.0, ended=((0, 0), (1, 0)))
+    machine, world = watched(Watchman(), done, hang_stops=False)
+    assert world.done == ["spawn 0", "spawn 1", "SIGTERM strays"]
+    assert machine.exit_code == 0
+
+
+def test_a_watchman_looks_only_while_everything_runs_and_knows_who_is_left() -> None:
+    watchman = Watchman(None)
+    frozen = Step(1.0, signals=(signal.SIGTSTP,))
+    watched(watchman, frozen, Step(1.0, ended=((0, 0),)), Step(1.0, signals=(signal.SIGTERM,)), Step(1.0), Step(1.0))
+    both = {0: 1000, 1: 1001}
+    assert watchman.seen == [
+        (both, [], False),
+        (both, [], False),  # the signal that freezes the workers has just arrived
+        ({1: 1001}, [1000], True),
+        ({1: 1001}, [], True),
+    ]
