@@ -236,10 +236,14 @@ def _add(more: Mapping[str, object], path: str, values: dict[str, Any], origins:
             origins[name] = path
 
 
+_OF_RANKS = ("MA2L_RUN_ID", "MA2L_RESTART_COUNT")
+"""What every rank and run script gets, which may call ma2l again."""
+
+
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Lines about variables that look like one of ours with a typing error; they would be ignored silently."""
     known = [f"MA2L_{name.upper()}" for name in FIELDS]
-    unknown = [name for name in environ if name.startswith("MA2L_") and name not in known]
+    unknown = [name for name in environ if name.startswith("MA2L_") and name not in (*known, *_OF_RANKS)]
     pairs = [(name, nearest(name, known, 0.85)) for name in unknown]
     return [f"{name} is no variable of ma2l; did you mean {near}?" for name, near in pairs if near]
 

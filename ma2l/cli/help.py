@@ -10,7 +10,7 @@ usage: ma2l [OPTION...] [--] CMD...        run CMD once per Ascend NPU
        ma2l plan [OPTION...] [--] CMD...   print what would run, and why
        ma2l plan msrun [OPTION...] TASK... print what ma2l msrun would run
        ma2l msrun [OPTION...] TASK...      run TASK as MindSpore's msrun does; see ma2l msrun --help
-       ma2l stop [--now] [RUN]             stop a run on this node
+       ma2l stop [--now] RUN               stop a run on this node
        ma2l stacks [RUN]                   show where the ranks of a run on this node stand
        ma2l explain LOG_DIR...             say why a job ended, from its logs alone
        ma2l help | version

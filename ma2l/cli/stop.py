@@ -1,4 +1,4 @@
-"""``ma2l stop [RUN]``: stop a run of this node, detached or not, and wait for its end."""
+"""``ma2l stop RUN``: stop a run of this node, detached or not, and wait for its end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ma2l.cli import show
 from ma2l.errors import UsageError
 
 USAGE = """\
-usage: ma2l stop [--now] [RUN]    stop a run on this node, and wait until nothing of it is left
+usage: ma2l stop [--now] RUN    stop a run on this node, and wait until nothing of it is left
 
-RUN is the run's id, the beginning of it, or its log directory; it may be left out if only one run is alive.
+RUN is the run's id, the beginning of it, or its log directory; without it the runs that are alive are listed.
 Workers get SIGTERM and the run's grace; with --now they are killed.
 """
 _SHOWN = 3
@@ -23,7 +23,7 @@ def stop_run(words: Sequence[str]) -> int:
     """Parse, stop, return the exit code.
 
     Raises:
-        UsageError: there is no such run, or more than one.
+        UsageError: none was named, there is no such run, or more than one.
         ConfigError: it runs in another container.
     """
     if "--help" in words or "-h" in words:
@@ -37,6 +37,9 @@ def stop_run(words: Sequence[str]) -> int:
         site.remove_run_dir(path)
     if gone and not runs.match(alive, word or ""):
         return 0
+    if alive and word is None:  # the only one may be a colleague's: on many servers all work as root
+        _show(alive)
+        raise UsageError("stop a run", "none was named", "name one of those above")
     chosen = choose(alive, word, "stop")
     run = alive[chosen]
     patience = "" if now else f"; `ma2l stop --now {run.run_id}` kills"
@@ -83,11 +86,11 @@ def choose(alive: Mapping[str, runs.Run], word: str | None, verb: str) -> str:
     if not alive:
         where = f"they are looked for in {', '.join(dict.fromkeys(site.run_dir_places(os.environ)))}"
         raise UsageError(attempt, "no run of yours is alive on this node", where)
-    lines = [_line(run) for path, run in alive.items() if not found or path in found]
-    log.console().write("".join(lines).encode(errors="backslashreplace"))
+    _show({path: run for path, run in alive.items() if not found or path in found})
     why = "there are several" if found else "none of that name is alive"
     raise UsageError(attempt, why, "name one of those above")
 
 
-def _line(run: runs.Run) -> str:
-    return f"{run.run_id}  {shlex.join(run.command)}  (logs in {run.log_dir})\n"
+def _show(listed: Mapping[str, runs.Run]) -> None:
+    lines = [f"{run.run_id}  {shlex.join(run.command)}  (logs in {run.log_dir})\n" for run in listed.values()]
+    log.console().write("".join(lines).encode(errors="backslashreplace"))

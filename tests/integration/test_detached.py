@@ -299,3 +299,16 @@ def test_as_pid_1_it_stays_joined_and_says_so(here: str, script: Script) -> None
         finished = running.finish()
     assert finished.code == 5
     assert "the run stays joined (--join=True): as PID 1 its end is the end of this container\n" in finished.err
+
+
+def test_without_a_name_runs_are_listed_and_none_is_stopped(here: str, script: Script) -> None:
+    _, run_ = detach(here, script(CALM))
+    until(ready(here))
+    with Running("stop", cwd=here, env=environment(here)) as asked:
+        _, err = asked.process.communicate(timeout=PATIENCE)
+        assert asked.process.returncode == 2
+    assert stop(here, run_["run_id"]).code == 0
+    assert reap(run_["pid"]) == 143
+    assert outcome(here)["cause"] == "signal", "it was alive until it was named"
+    assert run_["run_id"] in err
+    assert err.splitlines()[-1] == "ma2l: error: cannot stop a run: none was named; name one of those above"

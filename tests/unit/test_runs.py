@@ -242,18 +242,18 @@ def test_a_run_of_another_container_is_one_line(place: Path) -> None:
     assert str(error.value) == "cannot stop run RUN: it runs in another container; run `ma2l stop RUN` there"
 
 
-def test_without_a_name_there_must_be_one_run(
+def test_a_run_is_stopped_only_by_its_name(
     place: Path, sleeper: subprocess.Popen[bytes], messages: list[str]
 ) -> None:
     with pytest.raises(UsageError, match="no run of yours is alive on this node; they are looked for in "):
         verb.stop_run([])
     other = a_run("far", namespace="pid:[1]")
     _path, lock = entered(place, other)
+    with pytest.raises(UsageError, match="cannot stop a run: none was named; name one of those above"):
+        verb.stop_run([])  # though it is the only one
     with pytest.raises(ConfigError, match="another container"):
-        verb.stop_run([])  # it is the only one, and so the one that is meant
+        verb.stop_run(["far"])
     entered(place, a_run("near", sleeper.pid))
-    with pytest.raises(UsageError, match="cannot stop a run: there are several; name one of those above"):
-        verb.stop_run([])
     with pytest.raises(UsageError, match="cannot stop the run nix: none of that name is alive"):
         verb.stop_run(["nix"])
     os.close(lock)

@@ -260,7 +260,7 @@ def test_every_option_is_described() -> None:
 
 
 def test_a_mistyped_variable_is_noticed() -> None:
-    lines = misspelt({"MA2L_STOP_GRCE": "3", "MA2L_STOP_GRACE": "3", "MA2L_RUN_ID": "x", "MA2L_PRE_START": "y"})
+    lines = misspelt({"MA2L_STOP_GRCE": "3", "MA2L_STOP_GRACE": "3", "MA2L_RESTART_COUNT": "0", "MA2L_PRE_START": "y"})
     assert lines == ["MA2L_STOP_GRCE is no variable of ma2l; did you mean MA2L_STOP_GRACE?"]
 
 
