@@ -242,9 +242,7 @@ def test_a_run_of_another_container_is_one_line(place: Path) -> None:
     assert str(error.value) == "cannot stop run RUN: it runs in another container; run `ma2l stop RUN` there"
 
 
-def test_a_run_is_stopped_only_by_its_name(
-    place: Path, sleeper: subprocess.Popen[bytes], messages: list[str]
-) -> None:
+def test_a_run_is_stopped_only_by_its_name(place: Path, sleeper: subprocess.Popen[bytes], messages: list[str]) -> None:
     with pytest.raises(UsageError, match="no run of yours is alive on this node; they are looked for in "):
         verb.stop_run([])
     other = a_run("far", namespace="pid:[1]")
