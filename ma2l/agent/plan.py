@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from ma2l.errors import ConfigError
+from ma2l.plan.child import run_module
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec
 
 ROLE = "agent"
-_PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def handed_over(plan: Plan, agent: str, python: str, run_dir: str, log: str) -> Plan:
@@ -31,10 +30,9 @@ def handed_over(plan: Plan, agent: str, python: str, run_dir: str, log: str) -> 
         why = "here the command starts the ranks itself"
         raise ConfigError(f"use the agent {agent}", why, "leave --agent out, or let ma2l start them")
     path = f"{run_dir}/ranks.json"
-    code = f"import sys; sys.path.append({_PLACE!a}); from ma2l.agent.host import main; sys.exit(main(sys.argv[1:]))"
     node = {} if plan.node_rank < 0 else {"MS_NODE_RANK": str(plan.node_rank)}
     env: EnvDiff = {**_shared(ranks), **node, "MS_ENABLE_RECOVERY": "1"}
-    host = ProcessSpec(ROLE, (python, "-c", code, agent, str(plan.node_rank), path), python, env, log)
+    host = ProcessSpec(ROLE, (python, *run_module("agent.host"), agent, str(plan.node_rank), path), python, env, log)
     others = tuple(spec for spec in plan.processes if spec.role != "rank")
     numbered = tuple((spec.number, spec.log) for spec in ranks if spec.number is not None and spec.log)
     described = json.dumps([asdict(spec) for spec in ranks]).encode()

@@ -189,9 +189,7 @@ def main(words: Sequence[str]) -> int:
 
 def program(path: str, title: str, subjects: Sequence[Subject]) -> tuple[str, ...]:
     """The command that does what ``main`` does, with this interpreter and this ma2l, whatever ``PYTHONPATH`` says."""
-    place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    start = (
-        f"import sys; sys.path.append({place!a}); from ma2l.diagnose.stacks import main; sys.exit(main(sys.argv[1:]))"
-    )
+    from ma2l.plan.child import run_module
+
     listed = json.dumps([(subject.name, subject.pid, subject.note) for subject in subjects])
-    return (sys.executable, "-I", "-c", start, path, title, listed)
+    return (sys.executable, "-I", *run_module("diagnose.stacks"), path, title, listed)

@@ -16,6 +16,7 @@ from ma2l.execution import Prepared
 from ma2l.linux.wait import Waiter
 from ma2l.mpirun import keys
 from ma2l.plan import mpi_nodes, openmpi
+from ma2l.plan.child import run_module
 from ma2l.plan.make import names_of, shared_env
 from ma2l.plan.spec import Plan, ProcessSpec, Site
 from ma2l.platforms.topology import Topology
@@ -88,7 +89,5 @@ def _access(settings: Settings, here: Site, nodes: int, host: bool) -> mpi_nodes
 
 
 def _program(name: str) -> tuple[str, ...]:
-    """Starts a module beside this one, with this interpreter and this ma2l, whatever ``PYTHONPATH`` says."""
-    place = os.path.dirname(os.path.dirname(_HERE))
-    start = f"import sys; sys.path.append({place!a}); from ma2l.mpirun.{name} import main; sys.exit(main(sys.argv[1:]))"
-    return (sys.executable, "-I", "-c", start)
+    """Starts a module beside this one, with this interpreter and this ma2l."""
+    return (sys.executable, "-I", *run_module(f"mpirun.{name}"))
