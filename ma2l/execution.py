@@ -34,6 +34,9 @@ CONSOLE_PATIENCE = 5.0
 """Seconds for a console that takes no more bytes when everything else is done."""
 CONSOLE_LIMIT = 60.0
 """Seconds for one that takes them slowly: the devices wait for us to end."""
+LOW_SPACE = 2**30
+"""Bytes free for logs below which a warning is due: what a platform's console takes at most."""
+LOW_FILES = 1000
 _ALWAYS_SHOWN = ("once", "mpirun", "agent")
 LAUNCHER_EXTRA_GRACE = 5.0
 """Seconds that a launcher of launchers waits beyond their own grace."""
@@ -149,11 +152,19 @@ class Execution:
         return self._worth_another and not self._stop_asked
 
     def _make_log_dir(self) -> None:
+        """Make it, and warn of a disk that will be full: then workers fail in the middle of the night."""
+        log_dir = self._plan.log_dir
         try:
-            os.makedirs(self._plan.log_dir, exist_ok=True)
+            os.makedirs(log_dir, exist_ok=True)
+            disk = os.statvfs(log_dir)
         except OSError as error:
-            why = f"{error.strerror}; workers write to this console"
-            log.warning(f"the log directory {self._plan.log_dir} cannot be made: {why}")
+            log.warning(f"the log directory {log_dir} cannot be made: {error.strerror}; workers write to this console")
+            return
+        free = disk.f_bavail * disk.f_frsize
+        if free < LOW_SPACE:
+            log.warning(f"only {free // 2**20} MiB are free in the log directory {log_dir}")
+        elif disk.f_files and disk.f_favail < LOW_FILES:  # a file system without a limit of files says 0
+            log.warning(f"only {disk.f_favail} more files can be made in the log directory {log_dir}")
 
     def _follow(self) -> Follower:
         """Follow the ranks that the console shows."""

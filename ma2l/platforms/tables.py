@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ma2l.linux import libc
 from ma2l.linux.wait import READABLE, STOP_SIGNALS, Waiter
 from ma2l.platforms import mindcluster, modelarts
 from ma2l.platforms.base import Environ
-from ma2l.ranktable import Incomplete, RankTable, parse
+from ma2l.ranktable import TEXT_LIMIT, Incomplete, RankTable, parse
 
 VARIABLES = ("RANK_TABLE_FILE_V_1_0", "RANK_TABLE_FILE", "MINDSPORE_HCCL_CONFIG_PATH")
 """Inputs that name a table, the first that is set wins; a directory holds ``jobstart_hccl.json``."""
@@ -110,8 +111,13 @@ def _file(table: Announced) -> str:
 
 def _read(path: str) -> RankTable | Incomplete:
     try:
-        with open(path, "rb") as file:
-            return parse(file.read(), path)
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(
+                    f"read the rank table {path}", "it is no regular file, and a table is read more than once",
+                    "write it to a file",
+                )  # fmt: skip
+            content = file.read(TEXT_LIMIT + 1)
     except FileNotFoundError:
         return Incomplete("no such file yet")
     except OSError as error:
@@ -120,6 +126,12 @@ def _read(path: str) -> RankTable | Incomplete:
         raise ConfigError(
             f"read the rank table {path}", str(error.strerror), "make it a file that this user may read"
         ) from None
+    return parse(content, path)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opening a pipe would block, and no signal could end that, until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def watch_directory(path: str) -> int | None:

@@ -19,8 +19,20 @@ from ma2l.ranktable.build import build
 from ma2l.ranktable.canonical import canonical
 from ma2l.ranktable.check import check
 from ma2l.ranktable.cut import restrict
+from ma2l.ranktable.decode import TEXT_LIMIT
 from ma2l.ranktable.read import parse
 from ma2l.ranktable.table import Incomplete, RankTable
 from ma2l.ranktable.write import fingerprint, write
 
-__all__ = ["Incomplete", "RankTable", "build", "canonical", "check", "fingerprint", "parse", "restrict", "write"]
+__all__ = [
+    "TEXT_LIMIT",
+    "Incomplete",
+    "RankTable",
+    "build",
+    "canonical",
+    "check",
+    "fingerprint",
+    "parse",
+    "restrict",
+    "write",
+]

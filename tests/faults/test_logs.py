@@ -91,9 +91,22 @@ def test_a_full_disk_behind_the_logs(here: str, worker: str, full: str) -> None:
     with Running(*words, cwd=here, before=(*IN_MOUNT_NAMESPACE, "sh", "-c", mount, "sh")) as running:
         finished = running.finish()
     assert finished.code == (0 if fill else 98), finished.err
+    assert f"only 0 MiB are free in the log directory {here}/logs" in finished.err
     assert "Traceback" not in finished.err
     assert "No space left on device" in finished.err
     assert count(here, "done.*") == (2 if fill else 0)
+
+
+@pytest.mark.parametrize("options", ["size=900m", "size=2g,nr_inodes=500"])
+def test_a_disk_that_will_be_full_is_told_before_the_workers_start(here: str, worker: str, options: str) -> None:
+    Path(here, "logs").mkdir()
+    mount = f'mount -t tmpfs -o {options} tmpfs logs; exec "$@"'
+    words = ("--log-dir", "logs", "--mock", "1", worker, "exit", "0")
+    with Running(*words, cwd=here, before=(*IN_MOUNT_NAMESPACE, "sh", "-c", mount, "sh")) as running:
+        finished = running.finish()
+    assert finished.code == 0
+    warned, started = (finished.err.index(text) for text in ("in the log directory", "ma2l: started "))
+    assert warned < started
 
 
 @pytest.mark.parametrize("kind", ["same", "session", "deaf"])

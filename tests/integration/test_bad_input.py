@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import shutil
 import subprocess
@@ -120,26 +121,32 @@ def public(here: str) -> Iterator[str]:
     shutil.rmtree(path)
 
 
-AS_NOBODY = () if os.getuid() else ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-"""For root neither permission bits nor process limits bind."""
+NOBODY, UNKNOWN = 65534, 54321
+
+
+def as_user(uid: int) -> tuple[str, ...]:
+    """For root neither permission bits nor process limits bind."""
+    return () if os.getuid() else ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
 
 
 def everybodys_python() -> str:
     """A Python that ``nobody`` may run; the one of the tests may lie in root's home."""
     for python in (sys.executable, "/usr/local/bin/python3", "/usr/bin/python3"):
-        if subprocess.run([*AS_NOBODY, python, "-c", ""], capture_output=True, timeout=60).returncode == 0:
+        if subprocess.run([*as_user(NOBODY), python, "-c", ""], capture_output=True, timeout=60).returncode == 0:
             return python
     raise AssertionError("no Python here may be run by nobody")
 
 
-def run_as_nobody(*words: str, cwd: str, env: dict[str, str] | None = None, **popen: object) -> Finished:
+def run_as_nobody(
+    *words: str, cwd: str, env: dict[str, str] | None = None, uid: int = NOBODY, **popen: object
+) -> Finished:
     """Run ma2l as another user than root, from copies that this user may read."""
     with tempfile.TemporaryDirectory() as library:
         for package in (ma2l, loguru, yaml):
             shutil.copytree(os.path.dirname(package.__file__ or ""), f"{library}/{package.__name__}")
         os.chmod(library, 0o755)
         done = subprocess.run(  # type: ignore[call-overload]
-            [*AS_NOBODY, everybodys_python(), "-m", "ma2l", *words],
+            [*as_user(uid), everybodys_python(), "-m", "ma2l", *words],
             **{"cwd": cwd, "capture_output": True, "text": True, "timeout": 60, **popen},
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": library, **(env or {})},
         )
@@ -155,6 +162,14 @@ def test_an_unreadable_table_is_a_configuration_error(public: str) -> None:
     finished = run_as_nobody("true", cwd=public, env={"RANK_TABLE_FILE": str(path)})
     assert finished.code == 78, finished.err
     assert "ermission" in complaints(finished)[0]
+
+
+def test_a_user_that_no_file_knows_is_no_obstacle(public: str) -> None:
+    """As some clusters start containers: a uid without a name, without a home."""
+    assert UNKNOWN not in {entry.pw_uid for entry in pwd.getpwall()}
+    finished = run_as_nobody("--mock", "2", "id", "-u", cwd=public, env={"HOME": "/"}, uid=UNKNOWN)
+    assert finished.code == 0, finished.err
+    assert "[1] " + (str(UNKNOWN) if not os.getuid() else str(os.getuid())) in finished.out
 
 
 def test_a_process_limit_that_is_reached_is_worth_a_retry(public: str) -> None:

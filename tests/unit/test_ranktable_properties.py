@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from ma2l.cluster import Device, Node
 from ma2l.errors import ConfigError
-from ma2l.ranktable import Incomplete, RankTable, canonical, check, parse, restrict
+from ma2l.ranktable import RankTable, canonical, check, parse, restrict
+from tests.rank_tables import FORMS, MAKERS, Table, only_known_outcomes, places, server_list, super_pods, with_ranks
 
-Table = dict[str, Any]
-FORMS = ("template 2", "1.0", "1.2", "2.0")
 SEEDS = st.integers(0, 2**32)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["completed", "0", "1.2"]),
@@ -35,68 +34,6 @@ def shuffled(value: Any, order: random.Random) -> Any:
     return [shuffled(item, order) for item in order.sample(value, len(value))] if isinstance(value, list) else value
 
 
-def with_ranks(sizes: list[int]) -> list[list[int]]:
-    starts = [sum(sizes[:index]) for index in range(len(sizes))]
-    return [list(range(start, start + size)) for start, size in zip(starts, sizes)]
-
-
-def template2(sizes: list[int]) -> Table:
-    """Instances in pairs on one server: pod 0 and 1 on server 0, and so on."""
-    instances = [
-        {
-            "pod_name": f"job-{index}",
-            "server_id": f"10.1.0.{index // 2}",
-            "devices": [
-                {"device_id": str(8 * (index % 2) + k), "device_ip": f"10.2.0.{r}"} for k, r in enumerate(ranks)
-            ],
-        }
-        for index, ranks in enumerate(with_ranks(sizes))
-    ]
-    half = len(instances) // 2
-    return {
-        "status": "completed",
-        "group_list": [{"instance_list": instances[:half]}, {"instance_list": instances[half:]}],
-    }
-
-
-def server_list(sizes: list[int]) -> Table:
-    servers = [
-        {
-            "server_id": f"node_{index}",
-            "host_ip": f"10.1.0.{index}",
-            "device": [
-                {"device_id": str(k), "device_ip": f"10.2.0.{r}", "super_device_id": str(r), "rank_id": str(r)}
-                for k, r in enumerate(ranks)
-            ],
-        }
-        for index, ranks in enumerate(with_ranks(sizes))
-    ]
-    return {"status": "completed", "version": "1.0", "server_count": str(len(sizes)), "server_list": servers, "x": 1}
-
-
-def super_pods(sizes: list[int]) -> Table:
-    pairs = [range(first, min(first + 2, len(sizes))) for first in range(0, len(sizes), 2)]
-    pods = [
-        {"super_pod_id": f"pod{pair[0]}", "server_list": [{"server_id": f"node_{index}"} for index in pair], "x": 1}
-        for pair in pairs
-    ]
-    return {**server_list(sizes), "version": "1.2", "super_pod_list": pods}
-
-
-def rank_list(sizes: list[int]) -> Table:
-    ranks = []
-    for index, own in enumerate(with_ranks(sizes)):
-        for k, r in enumerate(own):
-            address = {"addr_type": "IPV4", "addr": f"10.2.0.{r}", "ports": ["1/0"]}
-            layer = {"net_layer": 0, "net_instance_id": f"rack{index}", "net_type": "TOPO_FILE_DESC"}
-            level = {**layer, "rank_addr_list": [address]}
-            ranks.append({"rank_id": r, "local_id": k, "device_id": k, "level_list": [level], "x": [1]})
-    return {"status": "completed", "version": "2.0", "rank_count": len(ranks), "rank_list": ranks}
-
-
-MAKERS = dict(zip(FORMS, (template2, server_list, super_pods, rank_list)))
-
-
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[str, list[int], Table]:
     """Form, number of devices of each node, and the document in a shuffled order."""
@@ -109,16 +46,6 @@ def read(document: Table) -> RankTable:
     table = parse(json.dumps(document).encode(), "t")
     assert isinstance(table, RankTable), table
     return table
-
-
-def places(document: Any) -> list[tuple[Any, Any]]:
-    """Every container with every key or index in it."""
-    found: list[tuple[Any, Any]] = []
-    keys = document.keys() if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
-    for key in list(keys):
-        found.append((document, key))
-        found.extend(places(document[key]))
-    return found
 
 
 @given(tables())
@@ -205,24 +132,6 @@ def test_restricted_super_pods_are_exact() -> None:
         Node(0, "node_0", "node_0", (Device(0, 0, "10.2.0.0"),), ("10.1.0.0", "node_0")),
         Node(1, "node_2", "node_2", (Device(1, 0, "10.2.0.3"),), ("10.1.0.2", "node_2")),
     )
-
-
-def only_known_outcomes(raw: bytes) -> None:
-    """A table that passed can be written and cut; everything else is ``Incomplete`` or one line."""
-    try:
-        table = parse(raw, "t")
-    except ConfigError as error:
-        line = str(error)
-        assert "\n" not in line
-        assert line.isascii()
-        return
-    if isinstance(table, Incomplete):
-        assert table.summary
-        assert table.summary.isprintable()
-        return
-    assert check(table.document) == []
-    assert canonical(table.document) == canonical(json.loads(canonical(table.document)))
-    assert check(restrict(table, lambda _, device: device.rank == 0).document) == []
 
 
 @given(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ma2l.errors import ConfigError, Ma2lError, UsageError
 from ma2l.mock.node import PLATFORMS as MOCK_PLATFORMS
 from ma2l.mock.server import SOCS as MOCK_SOCS
-from ma2l.settings import FIELDS, PLATFORMS, SOCS, Settings, load, misspelt, split
+from ma2l.settings import ALIASES, FIELDS, PLATFORMS, SOCS, Settings, load, misspelt, split
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +247,29 @@ def test_any_value_is_taken_or_refused_in_one_line(name: str, text: str) -> None
     except UsageError as error:
         problem = str(error)
     assert problem == "" or problem.startswith(f"cannot use {flag}")
+
+
+YAML = st.recursive(
+    st.text() | st.sampled_from(["torch", "8", "1e3", "~", "yes", "[", "{a: b}", "&a", "*a", "!!python/object:x", "|"]),
+    lambda inner: st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]"),
+    max_leaves=4,
+)
+LINES = st.tuples(st.sampled_from([*FIELDS, *ALIASES, "stop-grace", "no", ""]), YAML).map(": ".join)
+
+
+@given(
+    st.binary() | st.lists(LINES | st.text(), max_size=4).map(lambda lines: "\n".join(lines).encode(errors="replace"))
+)
+def test_any_file_gives_settings_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    problem = ""
+    try:
+        load({"config": str(path)}, {})
+    except ConfigError as error:
+        problem = str(error)
+    assert problem == "" or problem.startswith("cannot ")
+    assert problem.isprintable()
 
 
 def test_choices_are_those_of_the_mock() -> None:

@@ -228,10 +228,10 @@ def test_a_stale_file_handle_is_waited_out(tmp_path: Path, said: list[str], monk
     (tmp_path / NAME).write_text(COMPLETE)
     failures = [errno.ESTALE, errno.ESTALE]
 
-    def flaky(path: str, mode: str) -> Any:
+    def flaky(path: str, mode: str, **options: Any) -> Any:
         if failures:
             raise OSError(failures.pop(), "Stale file handle")
-        return io.open(path, mode)  # noqa: UP020 - the builtin is what is replaced here
+        return io.open(path, mode, **options)  # noqa: UP020 - the builtin is what is replaced here
 
     monkeypatch.setattr(tables, "open", flaky, raising=False)
     assert wait_with(Scripted(), tmp_path / NAME, monkeypatch).form == "1.0"
@@ -242,7 +242,7 @@ def test_a_stale_file_handle_is_waited_out(tmp_path: Path, said: list[str], monk
 def test_other_refusals_of_the_file_system_are_final(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(path: str, mode: str) -> Any:
+    def refuse(path: str, mode: str, **options: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(tables, "open", refuse, raising=False)
