@@ -6,7 +6,7 @@ no pods are known. Two pods on one server are two nodes with the same ``server_i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,20 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a cluster of one server is of the platform's job, where each server is a job of its own."""
+
+    server: int
+    """Which of the servers, from 0 in the order of their first ranks."""
+    servers: int
+    node_rank: int
+    """Which of the nodes of the platform's job this launcher is."""
+
+    def __str__(self) -> str:
+        return f"server {self.server} of {self.servers}, a job of its own"
+
+
+@dataclass(frozen=True)
 class Cluster:
     """The whole job, seen from one of its nodes."""
 
@@ -45,6 +59,8 @@ class Cluster:
     """Every node, in the order of node ranks."""
     node_rank: int
     """Which of them this launcher is."""
+    part: Part | None = None
+    """Set where every server of the platform's job is a job of its own."""
 
     @property
     def own(self) -> Node:
@@ -55,3 +71,22 @@ class Cluster:
     def world_size(self) -> int:
         """Number of ranks in the whole job."""
         return sum(len(node.devices) for node in self.nodes)
+
+    @property
+    def node_number(self) -> int:
+        """The node rank that no other node of the platform's job has, for names of files."""
+        return self.part.node_rank if self.part else self.node_rank
+
+
+def of_own_server(cluster: Cluster) -> Cluster:
+    """The own server alone, as a job whose ranks and node ranks count from 0 in the old order."""
+    own, servers = cluster.own.server_id, list(dict.fromkeys(node.server_id for node in cluster.nodes))
+    nodes: list[Node] = []
+    first = 0
+    for node in cluster.nodes:
+        if node.server_id == own:
+            devices = tuple(replace(device, rank=first + place) for place, device in enumerate(node.devices))
+            nodes.append(replace(node, rank=len(nodes), devices=devices))
+            first += len(devices)
+    node_rank = sum(node.server_id == own for node in cluster.nodes[: cluster.node_rank])
+    return Cluster(tuple(nodes), node_rank, Part(servers.index(own), len(servers), cluster.node_rank))

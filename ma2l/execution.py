@@ -211,7 +211,7 @@ class Execution:
         plan = self._plan
         log.info(
             f"started {counted(len(plan.processes), 'process')} of a job of {counted(plan.world_size, 'rank')}, "
-            f"{node_of(plan.node_rank, plan.nodes)}, "
+            f"{node_of(plan.node_rank, plan.nodes)}{f' ({plan.part})' if plan.part else ''}, "
             f"mode {plan.mode}; logs in {plan.log_dir}"
         )
         self._record()

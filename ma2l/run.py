@@ -20,7 +20,7 @@ from ma2l.logs.sink import Sink
 from ma2l.mock.decide import decide
 from ma2l.plan.make import fitted, make, names_of, needs_master_ip, scheduler_pod
 from ma2l.plan.spec import applied
-from ma2l.platforms import mindcluster, rank, topology
+from ma2l.platforms import mindcluster, modelarts, rank, topology
 from ma2l.settings import Settings
 from ma2l.supervise import guard
 from ma2l.supervise.system import find_program
@@ -216,6 +216,10 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
             plan = launchers.plan(job, order.flags, command, run_id, log_dir)
             return Prepared(plan, environ, Names(log_dir, "mock"))
         environ = applied(job.nodes[0].environ, environ)
+    if settings.parameters:
+        from ma2l import parameters
+
+        command = parameters.appended(command, settings.parameters, modelarts.channels(environ))
     program = find_program(command[0], environ.get("PATH", os.defpath))
     facts = {"program": program, "run_id": run_id, "run_dir": run_dir}
     real = shape is None
@@ -281,11 +285,11 @@ def _of_topology(
     """The plan of a run whose participants are known, and of its later attempts."""
     needed = needs_master_ip(settings, found, environ, command)
     master_ip = site.address_of(found.master or "127.0.0.1", waiter) if needed else ""
-    node_rank, again = found.cluster.node_rank, len(found.cluster.nodes) == 1
+    node, again = found.cluster.node_number, len(found.cluster.nodes) == 1
 
     def attempt(restarts: int) -> Prepared:
         own = {**facts, "run_dir": site.attempt_dir(facts["run_dir"], restarts)}
-        here = site.gather(settings, environ, found.platform, node_rank, **own, master_ip=master_ip, restarts=restarts)
+        here = site.gather(settings, environ, found.platform, node, **own, master_ip=master_ip, restarts=restarts)
         names, plan = names_of(settings, found, here), make(settings, found, command, here)
         if settings.agent:
             from ma2l.agent.prepare import hand_over

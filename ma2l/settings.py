@@ -105,6 +105,24 @@ class Settings:
         22022, "port on which the other nodes let node 0 in", "PORT", least=1, most=65535, group="OpenMPI"
     )
 
+    single_server: bool = _option(
+        False, "every server is a job of its own, with ranks from 0 (default: SINGLESERVER_MODE)", group="Ais-Bench"
+    )
+    parameters: str | None = _option(
+        None, "YAML list of label or name and value; each is appended to CMD as --name=value, as ModelArts does",
+        "FILE", group="Ais-Bench",
+    )  # fmt: skip
+
+    results_dir: str | None = _option(
+        None, "where ranks write their figures (default: train_url)", "DIR", group="Ais-Bench"
+    )
+    require_results: bool = _option(
+        False, "a run that ends well without all of its ranks' figures exits with 65", group="Ais-Bench"
+    )
+    recorder: bool = _option(
+        False, "let training code import ma2l_record, which writes such figures", group="Ais-Bench"
+    )
+
     rank_table_file: str | None = _option(
         None, "rank table to use instead of the platform's", "FILE", group="Rank table"
     )
@@ -236,7 +254,7 @@ def _add(more: Mapping[str, object], path: str, values: dict[str, Any], origins:
             origins[name] = path
 
 
-_OF_RANKS = ("MA2L_RUN_ID", "MA2L_RESTART_COUNT")
+_OF_RANKS = ("MA2L_RUN_ID", "MA2L_RESTART_COUNT", "MA2L_SERVER", "MA2L_MOCKED")
 """What every rank and run script gets, which may call ma2l again."""
 
 

@@ -42,16 +42,25 @@ def read(path: str, what: str, allowed: Collection[str], aliases: Mapping[str, s
 
 
 def _mapping(path: str, attempt: str) -> Mapping[object, object]:
+    found = content(path, attempt)
+    if found in (None, ""):
+        return {}
+    if not isinstance(found, dict):
+        form = "a list" if isinstance(found, list) else "a single value"
+        raise ConfigError(attempt, f"it holds {form}", "write `option: value` lines")
+    return found
+
+
+def content(path: str, attempt: str) -> object:
+    """What a YAML file holds: dicts, lists and text.
+
+    Raises:
+        ConfigError: it cannot be read, or is no YAML.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, yaml.BaseLoader)
+            return yaml.load(file, yaml.BaseLoader)
     except OSError as error:
         raise ConfigError(attempt, str(error.strerror), "check the path and its permissions") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(attempt, " ".join(str(error).split()), "write `option: value` lines") from None
-    if content in (None, ""):
-        return {}
-    if not isinstance(content, dict):
-        form = "a list" if isinstance(content, list) else "a single value"
-        raise ConfigError(attempt, f"it holds {form}", "write `option: value` lines")
-    return content
+        raise ConfigError(attempt, " ".join(str(error).split()), "see that it is YAML") from None

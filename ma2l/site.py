@@ -40,7 +40,7 @@ def gather(
     settings: Settings,
     environ: Mapping[str, str],
     platform: Platform,
-    node_rank: int,
+    node_number: int,
     *,
     program: str,
     run_id: str,
@@ -51,6 +51,7 @@ def gather(
     """Look at the host; nothing is written.
 
     Args:
+        node_number: the number in the names of this node's files.
         restarts: how often the run has been started again in place.
     """
     wanted = settings.log_dir or platform.log_dir(environ) or default_log_dir(run_id)
@@ -63,7 +64,7 @@ def gather(
         run_id=run_id,
         run_dir=run_dir,
         log_dir=log_dir,
-        attempt=_unused_attempt(log_dir, node_rank, max([1, *attempts]) + restarts),
+        attempt=_unused_attempt(log_dir, node_number, max([1, *attempts]) + restarts),
         restarts=restarts,
         cpus=len(os.sched_getaffinity(0)),
         ports=(first, second),
@@ -231,9 +232,9 @@ def writable(wanted: str, run_id: str) -> str:
     return fallback
 
 
-def _unused_attempt(log_dir: str, node_rank: int, attempt: int) -> int:
+def _unused_attempt(log_dir: str, node_number: int, attempt: int) -> int:
     """The first number from ``attempt`` on under which this node has left no plan in the directory."""
-    while os.path.exists(Names(log_dir, f"node{node_rank}", attempt=attempt).plan()):
+    while os.path.exists(Names(log_dir, f"node{node_number}", attempt=attempt).plan()):
         attempt += 1
     return attempt
 

@@ -129,7 +129,7 @@ def outcome(
         )
     return Outcome(
         run_id=plan.run_id,
-        node_rank=plan.node_rank,
+        node_rank=plan.node_number,
         exit_code=exit_code,
         cause=_CAUSES[cause.kind] if cause else "success",
         first=processes[cause.worker] if cause and cause.worker >= 0 else None,

@@ -26,11 +26,12 @@ MOST = 10_000
 """Entries of a directory that are looked at."""
 _AGAIN = r"(?:\.attempt(?P<attempt>\d{1,9}))?"
 _ASIDE = r"(?P<aside>\.\d{1,9})?"  # how ma2l msrun sets files of an earlier run aside
+_NODE = r"(?:node\d{1,9}\.)?"  # where every server is a job of its own
 _OUTCOME = re.compile(rf"node(?P<node>\d{{1,9}})\.outcome{_AGAIN}\.json{_ASIDE}")
 _LOGS = (
-    ("rank", re.compile(rf"worker_(?P<number>\d{{1,9}}){_AGAIN}\.log{_ASIDE}")),
+    ("rank", re.compile(rf"{_NODE}worker_(?P<number>\d{{1,9}}){_AGAIN}\.log{_ASIDE}")),
     ("rank", re.compile(rf".+-proc-rank-(?P<number>\d{{1,9}})-device-(?P<device>\d{{1,9}}){_AGAIN}\.txt")),
-    ("scheduler", re.compile(rf"scheduler{_AGAIN}\.(?:log|txt){_ASIDE}")),
+    ("scheduler", re.compile(rf"{_NODE}scheduler{_AGAIN}\.(?:log|txt){_ASIDE}")),
     ("once", re.compile(rf"node(?P<number>\d{{1,9}}){_AGAIN}\.(?:log|txt){_ASIDE}")),
 )
 _NEWEST = 10**9

@@ -19,22 +19,29 @@ class Names:
         node: ``node<rank>``, in front of files that each node has.
         job_id: set on ModelArts only; chooses its names.
         attempt: number of this start, from 1.
+        counts_alone: whether other nodes have the same ranks; then the names of ranks' logs carry the node too.
     """
 
     directory: str
     node: str
     job_id: str = ""
     attempt: int = 1
+    counts_alone: bool = False
 
     def rank(self, rank: int | str, logical_id: int | str) -> str:
         """Output of one rank."""
         if self.job_id:
-            return self._path(f"{self.job_id}-proc-rank-{rank}-device-{logical_id}", "txt")
-        return self._path(f"worker_{rank}", "log")
+            node = f"{self.node}-" if self.counts_alone else ""
+            return self._path(f"{self.job_id}-{node}proc-rank-{rank}-device-{logical_id}", "txt")
+        return self._path(f"{self._node()}worker_{rank}", "log")
 
     def scheduler(self) -> str:
         """Output of a MindSpore scheduler."""
-        return self._path("scheduler", "txt" if self.job_id else "log")
+        return self._path(f"{self._node()}scheduler", "txt" if self.job_id else "log")
+
+    def device_logs(self, rank: int) -> str:
+        """Directory for what CANN itself logs of one rank."""
+        return f"{self.directory}/{self._node()}ascend/process_log/rank_{rank}"
 
     def once(self) -> str:
         """Output of a command that runs once per node."""
@@ -59,6 +66,9 @@ class Names:
     def stacks(self, stamp: str) -> str:
         """Where the ranks stood at that moment."""
         return self._path(f"{self.node}.stacks.{stamp}", "txt")
+
+    def _node(self) -> str:
+        return f"{self.node}." if self.counts_alone else ""
 
     def _path(self, stem: str, ending: str) -> str:
         attempt = f".attempt{self.attempt}" if self.attempt > 1 else ""

@@ -2,12 +2,13 @@
 
 Sources: the environment of a real job, published with FaceBoxes_ID1074 in Ascend/ModelZoo-TensorFlow
 (``models/run00/my_env.log``), and "Viewing environment variables of a training container" (ModelArts documentation,
-develop-modelarts-0104). Three deliberate differences:
+develop-modelarts-0104). Deliberate differences:
 
 * ``VC_WORKER_HOSTS`` holds addresses. A real job has DNS names of its pods there, which no laptop can resolve.
 * What is tied to credentials or to a cloud service (``S3_*``, ``MA_PIP_*``, ``CREDENTIAL_PROFILES_FILE``,
   ``KUBERNETES_*``) is left out, and so is what the platform's own runner adds per rank (``RANK_ID`` and so on).
-* Paths lie below the directory of the mock instead of ``/home/ma-user``.
+* Paths lie below the directory of the mock instead of ``/home/ma-user``; outputs below the log directory, because they
+  outlive a job: the platform uploads them.
 
 As in the dump there is no ``MA_CURRENT_HOST_IP``, ``MA_CURRENT_IP`` is not the ``server_id`` of the table, and the
 device list has a hyphen in its name.
@@ -67,8 +68,8 @@ def variables(node: int, shape: Shape, soc: str, home: str, log_dir: str = "") -
         "MA_TRAINING_TOOLKIT_MOUNT_PATH": f"{home}/{JOB}",
         "FMK_WORKSPACE": f"{mount}/user-job-dir/workspace",
         "DLS_LOCAL_CACHE_PATH": f"{home}/cache",
-        "MA_INPUTS": _mounted("inputs", "data_url", mount),
-        "MA_OUTPUTS": _mounted("outputs", "train_url", mount),
+        "MA_INPUTS": _mounted("inputs", "data_url", f"{mount}/inputs"),
+        "MA_OUTPUTS": _mounted("outputs", "train_url", _outputs(node, home, log_dir)),
         "MA_DETECT_ITEM": '{"ascend_check":1,"disk_size_check":1,"dns_check":1}',
         "MA_COLLECT_CORE_FILE": "1",
         "MA_DIAG_MODE_ENV": "",
@@ -79,16 +80,21 @@ def variables(node: int, shape: Shape, soc: str, home: str, log_dir: str = "") -
 
 
 def directories(home: str) -> tuple[str, ...]:
-    """The directories that exist when a job's container starts."""
+    """The directories that exist when a job's container starts, but for outputs below a log directory: nothing is
+    written there before a run begins."""
     mount = f"{home}/modelarts"
     inside = (f"{mount}/user-job-dir", f"{mount}/log", f"{mount}/inputs/data_url_0", f"{mount}/outputs/train_url_0")
     return (*inside, f"{home}/cache")
 
 
-def _mounted(kind: str, name: str, mount: str) -> str:
+def _outputs(node: int, home: str, log_dir: str) -> str:
+    return f"{log_dir}/outputs/node{node}" if log_dir else f"{home}/modelarts/outputs"
+
+
+def _mounted(kind: str, name: str, directory: str) -> str:
     entry = {
         "name": name,
-        "local_dir": f"{mount}/{kind}/{name}_0",
+        "local_dir": f"{directory}/{name}_0",
         "remote": {"obs": {"obs_url": f"s3://mock-bucket/{name}/"}},
     }
     return json.dumps({kind: [entry]})

@@ -75,6 +75,7 @@ def _node(
     node: int, home: str, shape: Shape, platform: str, soc: str, environ: Mapping[str, str], log_dir: str
 ) -> MockNode:
     difference = unset(environ)
+    difference["MA2L_MOCKED"] = "true"  # for results: no figure of a mock is ever taken for a real one
     difference["MA2L_MOCK"] = "0"  # the launcher of a node must find its mock platform, not start another mock
     difference["PATH"] = f"{home}/bin:{environ.get('PATH') or os.defpath}"
     if shape.nodes > 1:

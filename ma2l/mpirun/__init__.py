@@ -54,7 +54,8 @@ def prepare(
 
     def attempt(restarts: int) -> Prepared:
         own = {**facts, "run_dir": site.attempt_dir(facts["run_dir"], restarts)}
-        here = site.gather(settings, environ, found.platform, node_rank, **own, master_ip="", restarts=restarts)
+        node = found.cluster.node_number
+        here = site.gather(settings, environ, found.platform, node, **own, master_ip="", restarts=restarts)
         if several and node_rank > 0:
             return nodes.let_in(settings, found, here)
         hosts = _hosts(listed, settings, found, here)

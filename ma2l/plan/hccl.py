@@ -51,9 +51,9 @@ def table_names(environ: Mapping[str, str], path: str, world_size: int, job_id: 
     return names
 
 
-def rank_names(environ: Mapping[str, str], device: Device, logical_id: int, log_dir: str) -> EnvDiff:
+def rank_names(environ: Mapping[str, str], device: Device, logical_id: int, device_logs: str) -> EnvDiff:
     """One rank, its device by its number among those the driver shows to this container, and where CANN logs."""
     names = {"RANK_ID": str(device.rank), "DEVICE_ID": str(logical_id), "ASCEND_DEVICE_ID": str(logical_id)}
     if "ASCEND_PROCESS_LOG_PATH" not in environ and "ASCEND_WORK_PATH" not in environ:
-        names["ASCEND_PROCESS_LOG_PATH"] = f"{log_dir}/ascend/process_log/rank_{device.rank}"
+        names["ASCEND_PROCESS_LOG_PATH"] = device_logs
     return names

@@ -9,12 +9,12 @@ from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cluster import Device
 from ma2l.errors import ConfigError
 from ma2l.logs.names import Names
-from ma2l.plan import dynamic_cluster, hccl, torch
+from ma2l.plan import dynamic_cluster, figures, hccl, torch
 from ma2l.plan.launchers import foreign_launcher
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec, Site
 from ma2l.platforms.base import whole_number
 from ma2l.platforms.mindcluster import check_prepared_size, prepared_dynamic_cluster
-from ma2l.platforms.modelarts import MODELARTS
+from ma2l.platforms.modelarts import MODELARTS, channels
 from ma2l.platforms.topology import Topology
 from ma2l.ranktable import canonical, fingerprint
 from ma2l.settings import Settings
@@ -101,7 +101,8 @@ def names_of(settings: Settings, topology: Topology, site: Site) -> Names:
     """How this run's logs are called: as the platform's, unless the user chose a directory of their own."""
     platforms_own = topology.platform is MODELARTS and settings.log_dir is None
     job_id = topology.platform.job_id(site.environ) if platforms_own else ""
-    return Names(site.log_dir, f"node{topology.cluster.node_rank}", job_id, site.attempt)
+    cluster = topology.cluster
+    return Names(site.log_dir, f"node{cluster.node_number}", job_id, site.attempt, counts_alone=bool(cluster.part))
 
 
 def make(settings: Settings, topology: Topology, command: tuple[str, ...], site: Site) -> Plan:
@@ -117,6 +118,7 @@ def make(settings: Settings, topology: Topology, command: tuple[str, ...], site:
     master_addr, master_port, scheduler_port = _meeting_point(draft)
     env, notes = shared_env(site, len(cluster.own.devices))
     env |= torch.node_names(cluster, master_addr, master_port)
+    env |= figures.names(settings, site.environ, command, cluster.part)
     files: tuple[PlannedFile, ...] = ()
     warnings = topology.warnings
     if once:
@@ -157,6 +159,7 @@ def make(settings: Settings, topology: Topology, command: tuple[str, ...], site:
         trail=(*topology.trail, f"mode {mode.value}: {mode.why}"),
         notes=tuple(notes),
         warnings=warnings,
+        part=cluster.part,
     )
 
 
@@ -196,6 +199,11 @@ def shared_env(site: Site, ranks: int) -> tuple[dict[str, str | None], list[str]
     env: dict[str, str | None] = {name: value for name, value in defaults.items() if name not in site.environ}
     notes = [f"OMP_NUM_THREADS={threads}: {site.cpus} CPUs for {ranks} ranks"] if "OMP_NUM_THREADS" in env else []
     env |= {"MA2L_RUN_ID": site.run_id, "MA2L_LOG_DIR": site.log_dir, "MA2L_RESTART_COUNT": str(site.restarts)}
+    env |= {
+        name: place
+        for name, place in channels(site.environ).items()
+        if name not in site.environ and name.isidentifier()  # as ModelArts does for channels that come as variables
+    }
     if PRELOAD in site.environ:
         env |= {"LD_PRELOAD": site.environ[PRELOAD], PRELOAD: None}
     chosen = site.environ.get("ASCEND_RT_VISIBLE_DEVICES", "")
@@ -235,7 +243,7 @@ def _rank(draft: Draft, env: EnvDiff, local_rank: int, device: Device) -> Proces
     logical_id = topology.visible.order.index(device.device_id)
     own = dict(torch.rank_names(device, local_rank))
     if draft.mode == "ranktable":
-        own |= hccl.rank_names(site.environ, device, logical_id, site.log_dir)
+        own |= hccl.rank_names(site.environ, device, logical_id, draft.names.device_logs(device.rank))
     elif draft.mode == "dynamic-cluster":
         own |= dynamic_cluster.worker_names(device, logical_id)
     return ProcessSpec(

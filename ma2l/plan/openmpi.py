@@ -19,7 +19,7 @@ from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cluster import Cluster
 from ma2l.errors import ConfigError
 from ma2l.linux import cpulist
-from ma2l.plan import hccl, mpi_rank, torch
+from ma2l.plan import figures, hccl, mpi_rank, torch
 from ma2l.plan.make import names_of, port_in, shared_env
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec, Site
 from ma2l.platforms.topology import Topology
@@ -223,6 +223,7 @@ def plan(
     master_addr, master_port = _meeting_point(settings, topology, site, several)
     env, notes = shared_env(site, len(cluster.own.devices))
     env |= environment(cluster, master_addr, master_port)
+    env |= figures.names(settings, site.environ, command, cluster.part)
     logical = [topology.visible.order.index(device.device_id) for device in cluster.own.devices]
     if logical != list(range(len(logical))):  # OpenMPI and MindSpore take the local rank for the device
         chosen = rt_visible_devices(site.environ)
@@ -261,6 +262,7 @@ def plan(
         notes=(*notes, f"OpenMPI {mpirun.major}: {mpirun.path}"),
         warnings=(*topology.warnings, *warnings),
         rank_logs=() if own_files else tuple((rank, names.rank(rank, local[rank])) for rank in range(here)),
+        part=cluster.part,
     )
 
 

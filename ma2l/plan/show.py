@@ -43,7 +43,8 @@ def as_table(plan: Plan) -> str:
     lines = [f"topology   {plan.trail[0]}"]
     lines += [f"           {line}" for line in plan.trail[1:]]
     size = f"{counted(plan.world_size, 'rank')} on {counted(plan.nodes, 'node')}"
-    lines.append(f"job        {size}; this is {node_of(plan.node_rank)}")
+    alone = f"; {plan.part}" if plan.part else ""
+    lines.append(f"job        {size}; this is {node_of(plan.node_rank)}{alone}")
     lines.append(f"meeting    {plan.master_addr}:{plan.master_port}")
     lines.append(f"logs       {plan.log_dir}")
     lines += [f"file       {file.path} (SHA-256 {file.sha256()})" for file in plan.files]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False  # what binding needs is not imported where nothing is bound
 if TYPE_CHECKING:
+    from ma2l.cluster import Part
     from ma2l.plan.binding import Processors
 
 EnvDiff = Mapping[str, "str | None"]
@@ -108,6 +109,13 @@ class Plan:
     warnings: tuple[str, ...] = ()
     rank_logs: tuple[tuple[int, str], ...] = ()
     """Global rank and log of ranks that a process of the plan starts."""
+    part: Part | None = None
+    """Set where every server of the platform's job is a job of its own."""
+
+    @property
+    def node_number(self) -> int:
+        """The node rank that no other node of the platform's job has, for names of files; -1 as ``node_rank``."""
+        return self.part.node_rank if self.part else self.node_rank
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ a real job (Ascend ModelZoo-TensorFlow, FaceBoxes, ``my_env.log``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ma2l.platforms.base import Environ, HostLists, Platform
 from ma2l.platforms.volcano import task_hosts
 
@@ -51,6 +53,47 @@ def hang_detect_time(environ: Environ) -> float | None:
 def termination_message(environ: Environ) -> str:
     """File whose text the platform shows as the reason of a container's end; empty where ModelArts names none."""
     return environ.get("MA_TERMINATION_MESSAGE_PATH", "")
+
+
+TRAIN_URL = "train_url"
+"""The output by which training code knows where its results go."""
+
+
+def channels(environ: Environ) -> Mapping[str, str]:
+    """Inputs and outputs of the job by name (``data_url``, ``train_url``): directories of this node, or URLs in v1.
+
+    ``MA_INPUTS`` and ``MA_OUTPUTS`` hold JSON in one of two forms, that of the API and the older one, into which the
+    platform's own boot program rewrites it::
+
+        {"inputs": [{"name": "data_url", "local_dir": "/home/...", "remote": {"obs": {"obs_url": "s3://..."}}}]}
+        {"inputs": [{"parameter": {"label": "data_url", "value": "/home/..."}, "data_source": {...}}]}
+
+    What has neither form is left out: training code may know what to do with it.
+    """
+    found: dict[str, str] = {}
+    for variable, kind in (("MA_INPUTS", "inputs"), ("MA_OUTPUTS", "outputs")):
+        if environ.get(variable):
+            found.update(_channels(environ[variable], kind))
+    return found
+
+
+def _channels(text: str, kind: str) -> dict[str, str]:
+    import json  # takes longer to import than all else here
+
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    entries = document.get(kind) if isinstance(document, dict) else None
+    found = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            parameter = entry.get("parameter")
+            older = parameter if isinstance(parameter, dict) else {}
+            name, place = entry.get("name", older.get("label")), entry.get("local_dir", older.get("value"))
+            if name and place and isinstance(name, str) and isinstance(place, str):
+                found[name] = place
+    return found
 
 
 MODELARTS = Platform(

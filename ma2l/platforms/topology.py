@@ -45,7 +45,7 @@ def current_platform(environ: Environ) -> Platform:
 
 
 def find(settings: Settings, environ: Environ, waiter: Waiter, guard: int | None) -> Topology:
-    """Ask every source in order.
+    """Ask every source in order; in single-server mode only the own server takes part.
 
     Raises:
         ConfigError: a source applies and contradicts itself or the options.
@@ -53,6 +53,15 @@ def find(settings: Settings, environ: Environ, waiter: Waiter, guard: int | None
         NoUsableDevice: no source applies, or not all devices of this node are there.
         Stopped: a stop signal arrived while waiting.
     """
+    found = _whole(settings, environ, waiter, guard)
+    from ma2l.platforms import aisbench
+
+    because = aisbench.asked_for(settings, environ)
+    return aisbench.own_server(found, settings, because) if because else found
+
+
+def _whole(settings: Settings, environ: Environ, waiter: Waiter, guard: int | None) -> Topology:
+    """The topology of the platform's whole job."""
     platform = current_platform(environ)
     announced = tables.announced(settings.rank_table_file, environ)
     if announced:

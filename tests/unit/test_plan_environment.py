@@ -34,6 +34,17 @@ def every(log_dir: str, threads: int = 4) -> Env:
     }  # fmt: skip
 
 
+def mounted(root: str, node: int, platform: str = "modelarts") -> Env:
+    """Inputs and outputs of a ModelArts job, by their names; other platforms have none."""
+    if platform != "modelarts":
+        return {}
+    home = f"{root}/node{node}/modelarts"
+    return {
+        "data_url": f"{home}/inputs/data_url_0", "train_url": f"{home}/outputs/train_url_0",
+        "MA2L_RESULTS_DIR": f"{home}/outputs/train_url_0",
+    }  # fmt: skip
+
+
 def meeting(node: int, nodes: int, local: int, address: str, port: int) -> Env:
     """The names of torch that all processes of a node share."""
     return {
@@ -83,6 +94,7 @@ def test_a_rank_table_on_modelarts(root: str, node: int) -> None:
     assert envs(made) == [
         {
             **every(log_dir),
+            **mounted(root, node),
             **meeting(node, 2, 4, "127.0.0.1", 29500),
             **ranked(4 * node + local, local),
             **by_table(4 * node + local, local, 8, log_dir, JOB, 1800),
@@ -150,6 +162,7 @@ def test_torch_gets_the_torch_names_and_nothing_of_a_table(root: str, platform: 
         assert envs(made) == [
             {
                 **every("/own"),
+                **mounted(root, node, platform),
                 **meeting(node, 2, 4, "127.0.0.1", port),
                 **ranked(4 * node + local, local),
                 **UNSET_TABLE,
@@ -165,7 +178,12 @@ def test_a_dynamic_cluster_has_its_scheduler_on_node_0(root: str, platform: str)
     port = 2222 if platform == "ascendjob" else 29500
     for node, environ in enumerate(nodes):
         made = plan(environ, mode="dynamic-cluster", log_dir="/own")
-        shared = {**every("/own"), **meeting(node, 2, 4, "127.0.0.1", port), **dynamic(8, "127.0.0.1", 8118)}
+        shared = {
+            **every("/own"),
+            **mounted(root, node, platform),
+            **meeting(node, 2, 4, "127.0.0.1", port),
+            **dynamic(8, "127.0.0.1", 8118),
+        }
         expected: list[Env] = [
             {**shared, **ranked(4 * node + local, local), **worker(4 * node + local, local)} for local in range(4)
         ]
@@ -190,6 +208,7 @@ def test_once_per_node(root: str, platform: str, why: str) -> None:
     port = 2222 if platform == "ascendjob" else 20001
     expected = {
         **every("/own"),
+        **mounted(root, 0, platform),
         **meeting(0, 1, 4, "127.0.0.1", port),
         **UNSET_TABLE,
         "RANK": None,
