@@ -25,6 +25,7 @@ from ma2l.supervise.system import System
 
 TYPE_CHECKING = False  # what only some runs want, and what explains an end, is not imported before
 if TYPE_CHECKING:
+    from ma2l.cluster import Cluster
     from ma2l.diagnose.outcome import Outcome
     from ma2l.diagnose.report import Report
     from ma2l.platforms.stale import TableWatch
@@ -58,6 +59,8 @@ class Prepared:
     where parts of the job run elsewhere."""
     npus: tuple[int, ...] = ()
     """Physical ids of the NPUs that it uses and that this host has; none where they are pretended."""
+    cluster: Cluster | None = None
+    """Everybody who takes part, for those who want to see the whole job."""
     watch: TableWatch | None = None
     """Ends the run where the rank table changes while links come up."""
 

@@ -295,6 +295,6 @@ def _of_topology(
             from ma2l.agent.prepare import hand_over
 
             plan = hand_over(plan, settings.agent, names, here)
-        return Prepared(plan, environ, names, again=attempt if again else None)
+        return Prepared(plan, environ, names, again=attempt if again else None, cluster=found.cluster)
 
     return attempt(0)

@@ -37,9 +37,9 @@ def main(words: Sequence[str]) -> int:
         log.finish()
 
 
-def show(text: str) -> None:
-    """Print on standard output, all of it, in UTF-8 whatever the locale."""
-    rest = memoryview(text.encode(errors="backslashreplace"))
+def show(text: str | bytes) -> None:
+    """Print on standard output, all of it; text in UTF-8 whatever the locale."""
+    rest = memoryview(text if isinstance(text, bytes) else text.encode(errors="backslashreplace"))
     try:
         while rest:
             rest = rest[os.write(1, rest) :]

@@ -62,7 +62,9 @@ def prepare(
         plan = openmpi.plan(settings, found, hosts, command, here, mpirun)
         again = attempt if plan.nodes == 1 else None
         npus = () if listed else present(found.visible.kept)
-        prepared = Prepared(plan, environ, names_of(settings, found, here), again=again, npus=npus)
+        prepared = Prepared(
+            plan, environ, names_of(settings, found, here), again=again, npus=npus, cluster=found.cluster
+        )
         return nodes.reach(prepared, settings, found.cluster, here, waiter) if several else prepared
 
     return attempt(0)

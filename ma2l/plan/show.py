@@ -1,4 +1,4 @@
-"""The plan as text: a table for people, JSON for programs. Secrets are masked in both."""
+"""The plan as text: a table for people, JSON and YAML for programs. Secrets are masked in all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import shlex
 from collections.abc import Sequence
 
 from ma2l.linux import cpulist
+from ma2l.plan import layout
 from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec
 from ma2l.secrets import mask, mask_argv
+
+TYPE_CHECKING = False  # typing is not imported on the start path
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ma2l.cluster import Cluster
 
 _LINES_OF_A_SCRIPT = 10
 
@@ -24,9 +31,28 @@ def node_of(node_rank: int, nodes: int = 0) -> str:
     return f"node {node_rank}{of}" if node_rank >= 0 else f"one of {counted(nodes, 'node')}" if nodes else "a node"
 
 
-def as_json(plan: Plan) -> str:
-    """The whole plan; bytes that are not UTF-8 appear as lone surrogates, escaped."""
+def as_json(plan: Plan, cluster: Cluster | None = None) -> str:
+    """The whole plan; bytes that are not UTF-8 appear as lone surrogates, escaped.
+
+    Args:
+        cluster: adds all nodes of the job; a file that each of them writes goes without.
+    """
     import json
+
+    return json.dumps(_data(plan, cluster), indent=1) + "\n"
+
+
+def as_yaml(plan: Plan, cluster: Cluster | None = None) -> str:
+    """The same as YAML."""
+    import json
+
+    import yaml
+
+    plain = json.loads(as_json(plan, cluster))  # tuples are lists
+    return str(yaml.safe_dump(plain, sort_keys=False, width=120))
+
+
+def _data(plan: Plan, cluster: Cluster | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     data = asdict(plan)
@@ -34,28 +60,33 @@ def as_json(plan: Plan) -> str:
         {**asdict(spec), "argv": mask_argv(spec.argv), "env": _masked(spec.env)} for spec in plan.processes
     ]
     data["files"] = [{"path": f.path, "bytes": len(f.content), "sha256": f.sha256()} for f in plan.files]
-    return json.dumps(data, indent=1) + "\n"
+    return data if cluster is None else {**data, "servers": layout.servers(cluster)}
 
 
-def as_table(plan: Plan) -> str:
-    """What is decided and why, then a row per process, then the environment."""
+def as_table(plan: Plan, cluster: Cluster | None = None) -> str:
+    """What is decided and why, all nodes, a row per process of this node, then their environment; many are folded."""
     shared = _shared(plan.processes)
     lines = [f"topology   {plan.trail[0]}"]
     lines += [f"           {line}" for line in plan.trail[1:]]
     size = f"{counted(plan.world_size, 'rank')} on {counted(plan.nodes, 'node')}"
     alone = f"; {plan.part}" if plan.part else ""
-    lines.append(f"job        {size}; this is {node_of(plan.node_rank)}{alone}")
+    servers = f" ({layout.size(cluster)})" if cluster else ""
+    lines.append(f"job        {size}{servers}; this is {node_of(plan.node_rank)}{alone}")
     lines.append(f"meeting    {plan.master_addr}:{plan.master_port}")
     lines.append(f"logs       {plan.log_dir}")
     lines += [f"file       {file.path} (SHA-256 {file.sha256()})" for file in plan.files]
     lines.append(f"command    {' '.join(map(_word, mask_argv(plan.processes[0].argv)))}")
     lines += [f"note       {note}" for note in plan.notes]
     lines += [f"warning    {warning}" for warning in plan.warnings]
+    if cluster and len(cluster.nodes) > 1:
+        lines += ["", *_aligned(layout.rows(cluster))]
     lines += ["", *_rows(plan.processes), "", "environment of all processes:", *variables(shared)]
-    for spec in plan.processes:
+    for place, hidden in _with_gaps(layout.folded(len(plan.processes))):
+        spec = plan.processes[place]
         own = {name: value for name, value in spec.env.items() if name not in shared}
         if own:
-            lines += ["", f"and of {spec.name}:", *variables(own)]
+            lines += ["", *([f"({hidden} alike, each with its own numbers)"] if hidden else ())]
+            lines += [f"and of {spec.name}:", *variables(own)]
     return "\n".join(lines).encode(errors="backslashreplace").decode() + "\n"
 
 
@@ -69,12 +100,25 @@ def _rows(processes: Sequence[ProcessSpec]) -> list[str]:
     bound = any(spec.cpus or spec.memory for spec in processes)
     titles = ("PROCESS", "LOCAL RANK", "DEVICE", *(("CPUS",) if bound else ()), "LOG")
     table: list[tuple[str, ...]] = [titles]
-    for spec in processes:
+    for place, hidden in _with_gaps(layout.folded(len(processes))):
+        spec = processes[place]
+        if hidden:
+            table.append((f"{hidden} alike", *("" for _ in titles[1:])))
         local = "" if spec.local_rank is None else str(spec.local_rank)
         cpus = (_cpus(spec),) if bound else ()
         table.append((spec.name, local, spec.env.get("DEVICE_ID") or local, *cpus, spec.log or "(this console)"))
-    widths = [max(len(row[column]) for row in table) for column in range(len(titles) - 1)]
-    return ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1])) for row in table]
+    return _aligned(table)
+
+
+def _with_gaps(kept: Sequence[int]) -> list[tuple[int, int]]:
+    """Each place that is shown, with how many before it are not."""
+    return [(place, place - kept[position - 1] - 1 if position else 0) for position, place in enumerate(kept)]
+
+
+def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
+    rows = ("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1])) for row in table)
+    return [row.rstrip() for row in rows]
 
 
 def _cpus(spec: ProcessSpec) -> str:

@@ -65,7 +65,7 @@ def test_version_and_help(tmp_path: Path) -> None:
             "choose one of dump, stop")),
         (["plan"], 2, "ma2l: error: cannot make a plan: no command was given; write ma2l plan [OPTION...] CMD..."),
         (["plan", "--format", "xml", "x"], 2, ("ma2l: error: cannot use --format xml: no such format; "
-            "choose one of table, json")),
+            "choose one of table, json, yaml, sh")),
         (["--config", "no.yaml", "x"], 78, ("ma2l: error: cannot read the configuration no.yaml: "
             "No such file or directory; check the path and its permissions")),
     ],

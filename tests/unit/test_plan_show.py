@@ -7,13 +7,17 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ma2l.plan.show import as_json, as_table
+from ma2l.cluster import Cluster, Device, Node
+from ma2l.plan import layout
+from ma2l.plan.show import as_json, as_table, as_yaml
 from ma2l.plan.spec import Plan
 from ma2l.settings import split
-from tests.unit.scenario import TRAIN, mock_nodes, plan
+from tests.unit.scenario import TRAIN, find, mock_nodes, plan
 
 GOLDEN = Path(__file__).parent.parent / "data" / "plan"
 
@@ -22,11 +26,33 @@ def bare(command: tuple[str, ...] = TRAIN) -> Plan:
     return plan({"ASCEND_RT_VISIBLE_DEVICES": "0-1"}, command, shown=(4, 5, 6, 7))
 
 
-def test_the_table_of_a_node_of_a_modelarts_job(tmp_path: Path) -> None:
-    environ = mock_nodes("modelarts", "2x2", str(tmp_path))[1]
+@pytest.mark.parametrize(("shape", "node"), [("2x2", 1), ("120x8", 100), ("1x64", 0)])
+def test_the_table_of_a_node_of_a_modelarts_job(tmp_path: Path, shape: str, node: int) -> None:
+    environ = mock_nodes("modelarts", shape, str(tmp_path))[node]
     made = plan(environ, ("python", "train.py", "--lr", "0.1", "--hub-token", "s3cret"))
-    text = as_table(made).replace(str(tmp_path), "/MOCK")
-    assert text == (GOLDEN / "modelarts-2x2-node1.txt").read_text()
+    text = as_table(made, find(environ).cluster).replace(str(tmp_path), "/MOCK")
+    assert text == (GOLDEN / f"modelarts-{shape}-node{node}.txt").read_text()
+
+
+def test_yaml_and_json_say_the_same(tmp_path: Path) -> None:
+    environ = mock_nodes("modelarts", "2x2", str(tmp_path))[1]
+    made, cluster = plan(environ, ("python", "\udcff", "a\nb", "\u4e2d")), find(environ).cluster
+    data = json.loads(as_json(made, cluster))
+    assert yaml.safe_load(as_yaml(made, cluster)) == data
+    assert data["servers"][1]["ranks"] == [2, 3]
+    assert data["servers"][1]["server_id"] == "198.51.100.2"
+
+
+def test_nodes_that_differ_are_not_called_alike() -> None:
+    sizes = [8] * 5 + [4] + [8] * 10
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    nodes = tuple(
+        Node(n, f"n{n}", f"s{n}", tuple(Device(start + i, i) for i in range(size)))
+        for n, (start, size) in enumerate(zip(starts, sizes))
+    )
+    rows = layout.rows(Cluster(nodes, 0))
+    assert rows[4] == ("3..12", "...", "", "24-99", "...", "")
+    assert layout.size(Cluster(nodes, 0)) == "16 servers x 4 to 8 NPUs"
 
 
 def test_a_script_within_the_command_is_not_spread_over_the_table() -> None:
