@@ -12,11 +12,16 @@ TYPE_CHECKING = False  # no verb's imports are made for another
 if TYPE_CHECKING:
     from ma2l.settings import Settings
 
-VERBS = ("plan", "msrun", "stop", "stacks", "explain", "help", "version")
-RESERVED = (
-    *("doctor", "ranktable", "status", "logs", "results", "record", "upload"),
-    *("collect", "config", "report", "job", "manifest"),
-)
+VERBS = {
+    "plan": "show_plan",
+    "msrun": "msrun",
+    "stop": "stop_run",
+    "stacks": "show_stacks",
+    "explain": "explain_logs",
+    "ranktable": "ranktable",
+}
+"""The function of each verb, in the module of its name; it takes the words after the verb."""
+RESERVED = ("doctor", "status", "logs", "results", "record", "upload", "collect", "config", "report", "job", "manifest")
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
 
 
@@ -81,26 +86,10 @@ def _dispatch(words: Sequence[str]) -> int:
         from ma2l.cli.version import print_version
 
         return print_version()
-    if first == "plan":
-        from ma2l.cli.plan import show_plan
+    if first in VERBS:
+        import importlib
 
-        return show_plan(words[1:])
-    if first == "msrun":
-        from ma2l.cli.msrun import msrun
-
-        return msrun(words[1:])
-    if first == "stop":
-        from ma2l.cli.stop import stop_run
-
-        return stop_run(words[1:])
-    if first == "stacks":
-        from ma2l.cli.stacks import show_stacks
-
-        return show_stacks(words[1:])
-    if first == "explain":
-        from ma2l.cli.explain import explain_logs
-
-        return explain_logs(words[1:])
+        return int(getattr(importlib.import_module(f"ma2l.cli.{first}"), VERBS[first])(words[1:]))
     from ma2l.cli.run import run_command
 
     return run_command(words)

@@ -40,22 +40,14 @@ def size(cluster: Cluster) -> str:
 def rows(cluster: Cluster) -> list[tuple[str, ...]]:
     """Titles, then a row per node: node rank, name, server, ranks, devices, and which one this is."""
     table: list[tuple[str, ...]] = [("NODE", "NAME", "SERVER", "RANKS", "DEVICES", "")]
-    kept = folded(len(cluster.nodes), [cluster.node_rank])
+    kept = folded(len(cluster.nodes), [cluster.node_rank] if cluster.node_rank >= 0 else [])
     for position, place in enumerate(kept):
         gap = range(kept[position - 1] + 1, place) if position else range(0)
         if gap:
             table.append(_gap([cluster.nodes[hidden] for hidden in gap]))
         node = cluster.nodes[place]
-        table.append(
-            (
-                str(node.rank),
-                node.name,
-                node.server_id,
-                _ranks(node),
-                _devices(node),
-                "<- this node"[: 12 * (node is cluster.own)],
-            )
-        )
+        here = "<- this node" if place == cluster.node_rank else ""
+        table.append((str(node.rank), node.name, node.server_id, _ranks(node), _devices(node), here))
     return table
 
 

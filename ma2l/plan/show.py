@@ -79,7 +79,7 @@ def as_table(plan: Plan, cluster: Cluster | None = None) -> str:
     lines += [f"note       {note}" for note in plan.notes]
     lines += [f"warning    {warning}" for warning in plan.warnings]
     if cluster and len(cluster.nodes) > 1:
-        lines += ["", *_aligned(layout.rows(cluster))]
+        lines += ["", *aligned(layout.rows(cluster))]
     lines += ["", *_rows(plan.processes), "", "environment of all processes:", *variables(shared)]
     for place, hidden in _with_gaps(layout.folded(len(plan.processes))):
         spec = plan.processes[place]
@@ -107,7 +107,7 @@ def _rows(processes: Sequence[ProcessSpec]) -> list[str]:
         local = "" if spec.local_rank is None else str(spec.local_rank)
         cpus = (_cpus(spec),) if bound else ()
         table.append((spec.name, local, spec.env.get("DEVICE_ID") or local, *cpus, spec.log or "(this console)"))
-    return _aligned(table)
+    return aligned(table)
 
 
 def _with_gaps(kept: Sequence[int]) -> list[tuple[int, int]]:
@@ -115,7 +115,8 @@ def _with_gaps(kept: Sequence[int]) -> list[tuple[int, int]]:
     return [(place, place - kept[position - 1] - 1 if position else 0) for position, place in enumerate(kept)]
 
 
-def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of equally many cells, one below the other."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
     rows = ("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1])) for row in table)
     return [row.rstrip() for row in rows]

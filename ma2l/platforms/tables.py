@@ -96,7 +96,7 @@ def read_when_complete(table: Announced, timeout: float, waiter: Waiter, guard: 
 
 def look(table: Announced) -> RankTable | Incomplete:
     """Read the table once, or the route plan beside a platform's table where that is complete."""
-    path = _file(table)
+    path = file_of(table)
     plan = os.path.join(os.path.dirname(path), modelarts.ROUTE_PLAN_TABLE)
     if table.by != OPTION and os.path.exists(plan):
         planned = _read(plan)
@@ -105,11 +105,19 @@ def look(table: Announced) -> RankTable | Incomplete:
     return _read(path)
 
 
-def _file(table: Announced) -> str:
+def file_of(table: Announced) -> str:
+    """Its path, where only a directory is known."""
     return os.path.join(table.path, modelarts.TABLE) if os.path.isdir(table.path) else table.path
 
 
-def _read(path: str) -> RankTable | Incomplete:
+def content(path: str) -> bytes:
+    """What the file holds, no more than a table may hold.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: with ESTALE, it is being replaced on a shared file system.
+        ConfigError: it is no file, or must not be read.
+    """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -117,16 +125,25 @@ def _read(path: str) -> RankTable | Incomplete:
                     f"read the rank table {path}", "it is no regular file, and a table is read more than once",
                     "write it to a file",
                 )  # fmt: skip
-            content = file.read(TEXT_LIMIT + 1)
+            return file.read(TEXT_LIMIT + 1)
     except FileNotFoundError:
-        return Incomplete("no such file yet")
+        raise
     except OSError as error:
-        if error.errno == errno.ESTALE:  # another host replaced it on a shared file system while it was open
-            return Incomplete("replaced while it was read")
+        if error.errno == errno.ESTALE:
+            raise
         raise ConfigError(
             f"read the rank table {path}", str(error.strerror), "make it a file that this user may read"
         ) from None
-    return parse(content, path)
+
+
+def _read(path: str) -> RankTable | Incomplete:
+    try:
+        raw = content(path)
+    except FileNotFoundError:
+        return Incomplete("no such file yet")
+    except OSError:  # another host replaced it on a shared file system while it was open
+        return Incomplete("replaced while it was read")
+    return parse(raw, path)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -163,7 +180,7 @@ def stop_if_asked(signals: tuple[int, ...], guard_died: bool) -> None:
 
 def _gave_up(table: Announced, found: Incomplete, timeout: float) -> GaveUpWaiting:
     try:
-        with open(_file(table), "rb") as file:
+        with open(file_of(table), "rb") as file:
             head = file.read(300).decode("utf-8", "backslashreplace")
         content = f"its content is {' '.join(head.split())!r}" if head.strip() else "it is empty"
     except OSError as error:

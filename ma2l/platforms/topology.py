@@ -15,10 +15,9 @@ from ma2l.platforms.base import Environ, HostLists, Platform
 from ma2l.platforms.mindcluster import MINDCLUSTER
 from ma2l.platforms.modelarts import MODELARTS
 from ma2l.platforms.volcano import VOLCANO
-from ma2l.ranktable import RankTable, build, parse, restrict
+from ma2l.ranktable import TEMPLATE_2, RankTable, build, parse, restrict
 from ma2l.settings import Settings
 
-TEMPLATE_2 = "template 2"
 PLATFORMS = (MODELARTS, MINDCLUSTER, VOLCANO)
 
 

@@ -20,11 +20,12 @@ from ma2l.ranktable.canonical import canonical
 from ma2l.ranktable.check import check
 from ma2l.ranktable.cut import restrict
 from ma2l.ranktable.decode import TEXT_LIMIT
-from ma2l.ranktable.read import parse
+from ma2l.ranktable.read import TEMPLATE_2, parse, violations
 from ma2l.ranktable.table import Incomplete, RankTable
 from ma2l.ranktable.write import fingerprint, write
 
 __all__ = [
+    "TEMPLATE_2",
     "TEXT_LIMIT",
     "Incomplete",
     "RankTable",
@@ -34,5 +35,6 @@ __all__ = [
     "fingerprint",
     "parse",
     "restrict",
+    "violations",
     "write",
 ]

@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
     from typing import Any
 
+TEMPLATE_2 = "template 2"
 _SHOWN_VIOLATIONS = 3
 
 
@@ -34,31 +35,57 @@ def parse(raw: bytes, source: str) -> RankTable | Incomplete:
         return _parse(raw, source)
 
 
+def violations(raw: bytes, source: str) -> list[str] | Incomplete:
+    """Everything that is wrong with a complete table, one line each; arguments as for ``parse``.
+
+    Raises:
+        ConfigError: it is no rank table at all.
+    """
+    with CollectorPause():
+        found = _recognised(raw, source)
+        return found if isinstance(found, Incomplete) else _violations(*found)
+
+
 def _parse(raw: bytes, source: str) -> RankTable | Incomplete:
+    found = _recognised(raw, source)
+    if isinstance(found, Incomplete):
+        return found
+    form, document = found
+    if form != TEMPLATE_2:
+        _require(check(document), source)
+        nodes = rank_list.nodes(document) if form == "2.0" else servers.nodes(document)
+        return RankTable(source, form, document, nodes)
+    _require(template2.check(document), source)
+    converted, instances = template2.convert(document)
+    _require(check(converted), source)
+    return RankTable(source, form, converted, instances)
+
+
+def _recognised(raw: bytes, source: str) -> tuple[str, dict[str, Any]] | Incomplete:
+    """The form of a complete table, and its document with a version."""
     document = decode(raw, source)
     if isinstance(document, Incomplete):
         return document
     if not is_complete(document):
         return Incomplete(progress(document))
     if rank_list.in_use(document):
-        document = _with_version(document, "2.0")
-        _require(check(document), source)
-        return RankTable(source, "2.0", document, rank_list.nodes(document))
+        return "2.0", _with_version(document, "2.0")
     if "server_list" in document:
         form = _form_of_servers(document)
-        document = _with_version(document, form)
-        _require(check(document), source)
-        return RankTable(source, form, document, servers.nodes(document))
+        return form, _with_version(document, form)
     if "group_list" in document:
-        _require(template2.check(document), source)
-        converted, nodes = template2.convert(document)
-        _require(check(converted), source)
-        return RankTable(source, "template 2", converted, nodes)
+        return TEMPLATE_2, document
     raise ConfigError(
         f"use the rank table {source}",
         "it has none of server_list, group_list and rank_list",
         "see that the path names a rank table",
     )
+
+
+def _violations(form: str, document: dict[str, Any]) -> list[str]:
+    if form != TEMPLATE_2:
+        return check(document)
+    return template2.check(document) or check(template2.convert(document)[0])
 
 
 def _form_of_servers(document: dict[str, Any]) -> str:
