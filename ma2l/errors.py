@@ -70,6 +70,12 @@ class SystemRefused(Ma2lError):
     exit_code = 199
 
 
+class IncompleteResults(Ma2lError):
+    """Ranks that trained well have left no usable figures (permanent: 65 is ``EX_DATAERR`` of sysexits.h)."""
+
+    exit_code = 65
+
+
 class Stopped(Exception):
     """A stop signal arrived before any worker ran.
 

@@ -97,6 +97,8 @@ class Execution:
         self._worth_another = False
         self._stop_asked = False
         self._console = console
+        self.outcome: Outcome | None = None
+        """How it ended, once it has."""
         self._oom_kills: int | None = None
         self._settings = settings
         roles = [spec.role for spec in self._plan.processes]
@@ -294,6 +296,7 @@ class Execution:
             from ma2l.diagnose.watch import explained
 
             result = explained(result, self._sentry)
+        self.outcome = result
         report = self._compose(result)
         self._write(self._names.outcome(), as_json(result, report))
         if report.quote:

@@ -12,6 +12,7 @@ from ma2l import log, site
 from ma2l.ascend.devices import present
 from ma2l.errors import UsageError
 from ma2l.execution import Execution, Prepared
+from ma2l.harvest import Harvest
 from ma2l.linux import processes
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.names import Names
@@ -109,6 +110,7 @@ def _carry_out(
         if prepared.plan.mode != "mock":  # its nodes say it themselves
             log.warning(f"--max-restarts has no effect here: {why_never}")
     console, attempt, npus = Sink(1), 1, prepared.npus
+    harvest = Harvest(order.settings, order.command)
     while True:
         if npus and order.settings.wait_npu:
             from ma2l.ascend import holders
@@ -116,12 +118,13 @@ def _carry_out(
             holders.wait_until_free(npus, order.settings.wait_npu, prepared.environ, waiter, guard_fd)
         if prepared.at_start:
             prepared.at_start()
+        harvest.begin(prepared)
         judge = partial(policy.judge, attempt) if policy else None
         on_all_running = partial(on_running, prepared)
         execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
         code = execution.run()
         if not (execution.again and prepared.again) or _called_off(waiter, guard_fd):
-            return code
+            return harvest.finish(prepared, code, execution.outcome)
         prepared = prepared.again(attempt)
         attempt += 1
 

@@ -19,9 +19,11 @@ VERBS = {
     "stacks": "show_stacks",
     "explain": "explain_logs",
     "ranktable": "ranktable",
+    "results": "results",
+    "record": "record",
 }
 """The function of each verb, in the module of its name; it takes the words after the verb."""
-RESERVED = ("doctor", "status", "logs", "results", "record", "upload", "collect", "config", "report", "job", "manifest")
+RESERVED = ("doctor", "status", "logs", "upload", "collect", "config", "report", "job", "manifest")
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
 
 

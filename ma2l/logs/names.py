@@ -63,6 +63,10 @@ class Names:
         """How the run ended, as JSON."""
         return self._path(f"{self.node}.outcome", "json")
 
+    def result(self) -> str:
+        """What this node's ranks measured, as JSON."""
+        return self._path(f"{self.node}.result", "json")
+
     def stacks(self, stamp: str) -> str:
         """Where the ranks stood at that moment."""
         return self._path(f"{self.node}.stacks.{stamp}", "txt")

@@ -22,7 +22,7 @@ def results_dir(settings: Settings, environ: Mapping[str, str], command: Sequenc
 
     It may be a URL: jobs of ModelArts v1 copy their figures into the bucket themselves.
     """
-    place = settings.results_dir or _named_in(command) or modelarts.channels(environ).get(modelarts.TRAIN_URL, "")
+    place = settings.results_dir or named_in(command) or modelarts.channels(environ).get(modelarts.TRAIN_URL, "")
     return place if not place or is_url(place) else os.path.abspath(place)
 
 
@@ -44,7 +44,7 @@ def names(settings: Settings, environ: Mapping[str, str], command: Sequence[str]
     return env
 
 
-def _named_in(command: Sequence[str]) -> str:
+def named_in(command: Sequence[str]) -> str:
     """The value of ``--train_url VALUE`` or ``--train_url=VALUE``, which ModelArts appends to a command."""
     option = f"--{modelarts.TRAIN_URL}"
     for place, word in enumerate(command):

@@ -1,0 +1,91 @@
+"""``ma2l results``: what a job measured, merged from where its nodes wrote it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ma2l import log
+from ma2l.cli import show
+from ma2l.errors import ConfigError, IncompleteResults, SystemRefused, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ma2l.results.sources import Found
+
+USAGE = """\
+usage: ma2l results [--format table|json] [--output FILE] DIR|obs://BUCKET/PATH/ ...
+
+Merges the figures of a job (throughput_<rank>.json, accuracy.json, ...) by the rules of Ais-Bench. Give what its nodes
+wrote to (their train_url), or copies of that, or the place in the bucket where it was uploaded.
+Exit code 65: something is missing or contradicts itself; what there is has been printed.
+"""
+FORMATS = ("table", "json")
+
+
+def results(words: Sequence[str]) -> int:
+    """Parse, read, merge, print; returns the exit code.
+
+    Raises:
+        UsageError: wrong words.
+        ConfigError: a place cannot be read, or holds no figure.
+        IncompleteResults: see above.
+    """
+    form, output, places = "table", "", []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word in ("--help", "-h"):
+            show(USAGE)
+            return 0
+        if name in ("--format", "--output"):
+            if not equals and not rest:
+                raise UsageError(f"use {name}", "its value is missing", f"write {name} VALUE")
+            value = value if equals else rest.pop(0)
+            form, output = (value, output) if name == "--format" else (form, value)
+        elif word.startswith("-"):
+            raise UsageError(f"use the option {name}", "ma2l results has none", "see ma2l results --help")
+        else:
+            places.append(word)
+    if form not in FORMATS:
+        raise UsageError(f"use --format {form}", "no such format", f"choose one of {', '.join(FORMATS)}")
+    if not places:
+        raise UsageError("show results", "no directory was named", "write ma2l results DIR...")
+    from ma2l.results.job import result_of
+    from ma2l.results.show import as_json, as_table
+
+    found = [_read(place, place if len(places) > 1 else "") for place in places]
+    if not any(one.source.files for one in found):
+        raise ConfigError(f"show the results in {', '.join(places)}", "there is no figure in it", "name a train_url")
+    result = result_of(found)
+    if output:
+        _write(as_json(result), output)
+    show(as_json(result) if form == "json" else as_table(result))
+    if not result.complete:
+        raise IncompleteResults(f"give the whole result of {', '.join(places)}", "; ".join(result.problems))
+    return 0
+
+
+def _read(place: str, called: str) -> Found:
+    from ma2l.results import sources
+
+    if "://" in place:
+        from ma2l.obs import reading
+
+        return reading.of_bucket(place, os.environ, called)
+    try:
+        return sources.of_directory(place, called)
+    except OSError as error:
+        raise ConfigError(f"read {place}", str(error.strerror), "name a directory") from None
+
+
+def _write(text: str, path: str) -> None:
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(part, path)
+    except OSError as error:
+        raise SystemRefused(f"write {path}", str(error.strerror), "choose another --output") from None
+    log.info(f"wrote {path}")
