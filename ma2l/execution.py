@@ -152,6 +152,11 @@ class Execution:
         return code
 
     @property
+    def stop_asked(self) -> bool:
+        """Whether a stop signal came, before or after the cause."""
+        return self._stop_asked or self._machine.stop_asked
+
+    @property
     def again(self) -> bool:
         """Whether the run is to be started again."""
         return self._worth_another and not self._stop_asked

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Mapping
 
 from ma2l import log
 from ma2l.errors import IncompleteResults
@@ -14,7 +16,13 @@ from ma2l.settings import Settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ma2l.diagnose.outcome import Outcome
+    from ma2l.linux.wait import Waiter
+    from ma2l.obs.request import Root
     from ma2l.results.collect import Stamps
+
+
+PATIENCE_AFTER_STOP = 10.0
+"""Seconds for an upload after a stop signal: who stops a job kills it some 30 s later."""
 
 
 class Harvest:
@@ -55,6 +63,31 @@ class Harvest:
         if not self._settings.require_results and not (os.path.isdir(directory) and os.listdir(directory)):
             return code
         return self._collect(prepared, directory, outcome) or code
+
+    def send(
+        self, prepared: Prepared, stop_asked: bool, environ: Mapping[str, str], waiter: Waiter, guard_fd: int | None
+    ) -> None:
+        """Send logs, outcome and results to the bucket, after a failure too; what fails there is only said."""
+        settings, plan = self._settings, prepared.plan
+        if not settings.upload or plan.mode == "mock":
+            return
+        from ma2l.obs import at_end
+        from ma2l.obs.request import Request, as_json
+
+        request = Request(
+            settings.upload, roots_of(prepared), settings.obs_endpoint, settings.obs_hosts, settings.obs_ca_file
+        )
+        log.finish()
+        try:
+            with open(prepared.names.upload(), "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(as_json(request))
+        except OSError as error:
+            log.error(f"nothing is uploaded: cannot write {prepared.names.upload()}: {error.strerror}")
+            return
+        patience = min(settings.upload_timeout, PATIENCE_AFTER_STOP) if stop_asked else settings.upload_timeout
+        why = at_end.send((prepared.names.upload(),), environ, waiter, guard_fd, patience)
+        if why:
+            log.error(f"NOT UPLOADED to {settings.upload}: {why}; repeat it with: ma2l upload {plan.log_dir}")
 
     def _collect(self, prepared: Prepared, directory: str, outcome: Outcome | None) -> int:
         from ma2l.results import collect, show
@@ -98,6 +131,27 @@ class Harvest:
         )
         log.error(str(missing))
         return missing.exit_code
+
+
+def roots_of(prepared: Prepared) -> tuple[Root, ...]:
+    """This node's own files: other nodes may share its directories, and send theirs."""
+    from ma2l.obs.request import Root
+
+    plan, names = prepared.plan, prepared.names
+    logs = [spec.log for spec in plan.processes if spec.log] + [path for _, path in plan.rank_logs]
+    logs += [f"{names.device_logs(rank)}/*" for rank in own_ranks(plan)]
+    own = [os.path.relpath(path, plan.log_dir) for path in logs]
+    patterns = [glob.escape(path.rstrip("*")) + "*" * path.endswith("*") for path in own]
+    roots = [Root(plan.log_dir, "logs", (f"{names.node}.*", *patterns))]
+    directory = _directory(plan)
+    if directory:
+        server = f"{plan.part.server}/" if plan.part else ""
+        figures_ = [f"{server}throughput_{rank}.json" for rank in own_ranks(plan)]
+        if plan.part:
+            figures_ += [f"throughput_{rank}.json" for rank in own_ranks(plan)]
+        rest = ("accuracy*.json", "ranksize.json", f"{names.node}.*", "result.json")
+        roots.append(Root(directory, "", (*figures_, *rest)))
+    return tuple(roots)
 
 
 def own_ranks(plan: Plan) -> tuple[int, ...]:

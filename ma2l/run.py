@@ -124,7 +124,9 @@ def _carry_out(
         execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
         code = execution.run()
         if not (execution.again and prepared.again) or _called_off(waiter, guard_fd):
-            return harvest.finish(prepared, code, execution.outcome)
+            code = harvest.finish(prepared, code, execution.outcome)
+            harvest.send(prepared, execution.stop_asked, order.environ, waiter, guard_fd)
+            return code
         prepared = prepared.again(attempt)
         attempt += 1
 

@@ -123,6 +123,20 @@ class Settings:
         False, "let training code import ma2l_record, which writes such figures", group="Ais-Bench"
     )
 
+    upload: str | None = _option(
+        None, "send logs, outcome and results there at the end, after a failure too", "obs://BUCKET/PATH/", group="OBS"
+    )
+    upload_timeout: float = _option(
+        600.0, "longest time for that; after a stop signal it is 10", "S", least=1, most=10**6, group="OBS"
+    )
+    obs_endpoint: str | None = _option(
+        None, "where the store is (default: OBS_ENDPOINT, on ModelArts S3_ENDPOINT)", "https://HOST", group="OBS"
+    )
+    obs_hosts: str | None = _option(
+        None, "addresses of names that no name server knows, in private clouds", "NAME=IP,...", group="OBS"
+    )
+    obs_ca_file: str | None = _option(None, "certificates to trust instead of the system's", "FILE", group="OBS")
+
     rank_table_file: str | None = _option(
         None, "rank table to use instead of the platform's", "FILE", group="Rank table"
     )
@@ -204,6 +218,17 @@ def split(words: Sequence[str], verb_options: Sequence[str] = ()) -> tuple[dict[
         else:
             options[name] = rest.pop(0)
     return options, tuple(rest)
+
+
+def split_anywhere(words: Sequence[str], verb_options: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
+    """As ``split``, for verbs that take no command: options may stand behind the other words too."""
+    options, rest = split(words, verb_options)
+    places = []
+    while rest and "help" not in options:
+        places.append(rest[0])
+        more, rest = split(rest[1:], verb_options)
+        options.update(more)
+    return options, tuple(places)
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:

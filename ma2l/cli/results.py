@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 
 from ma2l import log
-from ma2l.cli import show
+from ma2l.cli import options, show
 from ma2l.errors import ConfigError, IncompleteResults, SystemRefused, UsageError
+from ma2l.settings import split_anywhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ma2l.results.sources import Found
+    from ma2l.settings import Settings
 
 USAGE = """\
 usage: ma2l results [--format table|json] [--output FILE] DIR|obs://BUCKET/PATH/ ...
@@ -31,23 +33,11 @@ def results(words: Sequence[str]) -> int:
         ConfigError: a place cannot be read, or holds no figure.
         IncompleteResults: see above.
     """
-    form, output, places = "table", "", []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if word in ("--help", "-h"):
-            show(USAGE)
-            return 0
-        if name in ("--format", "--output"):
-            if not equals and not rest:
-                raise UsageError(f"use {name}", "its value is missing", f"write {name} VALUE")
-            value = value if equals else rest.pop(0)
-            form, output = (value, output) if name == "--format" else (form, value)
-        elif word.startswith("-"):
-            raise UsageError(f"use the option {name}", "ma2l results has none", "see ma2l results --help")
-        else:
-            places.append(word)
+    flags, places = split_anywhere(words, ("format", "output"))
+    if "help" in flags:
+        show(USAGE)
+        return 0
+    form, output = flags.pop("format", "table"), flags.pop("output", "")
     if form not in FORMATS:
         raise UsageError(f"use --format {form}", "no such format", f"choose one of {', '.join(FORMATS)}")
     if not places:
@@ -55,7 +45,8 @@ def results(words: Sequence[str]) -> int:
     from ma2l.results.job import result_of
     from ma2l.results.show import as_json, as_table
 
-    found = [_read(place, place if len(places) > 1 else "") for place in places]
+    settings = options(flags, os.environ)
+    found = [_read(place, place if len(places) > 1 else "", settings) for place in places]
     if not any(one.source.files for one in found):
         raise ConfigError(f"show the results in {', '.join(places)}", "there is no figure in it", "name a train_url")
     result = result_of(found)
@@ -67,13 +58,13 @@ def results(words: Sequence[str]) -> int:
     return 0
 
 
-def _read(place: str, called: str) -> Found:
+def _read(place: str, called: str, settings: Settings) -> Found:
     from ma2l.results import sources
 
     if "://" in place:
         from ma2l.obs import reading
 
-        return reading.of_bucket(place, os.environ, called)
+        return reading.of_bucket(place, settings, os.environ, called)
     try:
         return sources.of_directory(place, called)
     except OSError as error:

@@ -67,6 +67,10 @@ class Names:
         """What this node's ranks measured, as JSON."""
         return self._path(f"{self.node}.result", "json")
 
+    def upload(self) -> str:
+        """What is to be sent to the object store, as JSON."""
+        return self._path(f"{self.node}.upload", "json")
+
     def stacks(self, stamp: str) -> str:
         """Where the ranks stood at that moment."""
         return self._path(f"{self.node}.stacks.{stamp}", "txt")

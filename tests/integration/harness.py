@@ -20,6 +20,8 @@ from ma2l.linux import processes
 PATIENCE = 60.0
 """Seconds until a wait counts as a hang: far above anything expected; it only ends a broken run."""
 Value = TypeVar("Value")
+BYSTANDERS: set[int] = set()
+"""Pids of servers that tests keep for longer than one run; they have no children."""
 MA2L = (sys.executable, "-m", "ma2l")
 
 
@@ -97,7 +99,7 @@ def run(*words: str, cwd: str, env: Mapping[str, str | None] | None = None, **po
 def assert_nothing_left() -> None:
     """No descendant is alive one second after the end, the time that a kernel may take to carry a SIGKILL out."""
     deadline = time.monotonic() + 1.0
-    while alive := [pid for pid in processes.descendants(os.getpid()) if _alive(pid)]:
+    while alive := [pid for pid in processes.descendants(os.getpid()) if pid not in BYSTANDERS and _alive(pid)]:
         if time.monotonic() > deadline:
             names = {pid: _command(pid) for pid in alive}
             for pid in alive:
