@@ -3,6 +3,7 @@
 #   BASE_IMAGE   what the training needs: CANN, a framework, Python. The default is enough for mock runs on a laptop.
 #   PYTHON       interpreter of ma2l's own environment, 3.9 or newer with venv. The training may use another one.
 #   RUN_AS       the user of the finished image. Any user works, given here or at start.
+#   EXTRAS       what ma2l can do besides: obs (uploads to the object store), stacks (Python frames of hanging ranks).
 #   PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST   package index, where it is not pip's default.
 #   Secrets pip.conf and ca.pem (--secret id=pip.conf,src=FILE): pip's configuration and the index's CA certificates;
 #   they are there during the build only.
@@ -12,6 +13,7 @@ ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE} AS build
 ARG BASE_IMAGE
 ARG PYTHON=python3
+ARG EXTRAS
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
@@ -29,7 +31,7 @@ RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca.pem \
     if [ -f /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi; \
     unset PYTHONPATH PYTHONHOME; \
     "$PYTHON" -m venv /opt/ma2l \
-    && /opt/ma2l/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check /usr/src/ma2l \
+    && /opt/ma2l/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check "/usr/src/ma2l${EXTRAS:+[$EXTRAS]}" \
     && /opt/ma2l/bin/python -m pip uninstall --yes --quiet --disable-pip-version-check setuptools pip \
     && /opt/ma2l/bin/python -I -m compileall -q -f --invalidation-mode unchecked-hash /opt/ma2l/lib \
     && sed -i '1s/$/ -I/' /opt/ma2l/bin/ma2l

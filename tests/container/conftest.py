@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.container.engine import ENGINES, Engine, responds
+from tests.container.engine import ENGINES, Engine, Volumes, responds
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "localhost/ma2l-test-base:bookworm"
 PUBLIC_BASE = "python:3.11-slim"
 PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates,libgomp1,procps,iproute2"
+SUBNET = f"10.{200 + uuid.uuid4().int % 50}.{uuid.uuid4().int % 250}"
+"""Of this test run, so that two runs on one machine do not meet."""
+ADDRESSES = (f"{SUBNET}.10", f"{SUBNET}.11")
+FIND_PACKAGES = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_paths()['purelib'])"
 
 
 def chosen_engine() -> str:
@@ -67,3 +73,21 @@ def job(tmp_path: Path) -> Path:
     folder.mkdir()
     folder.chmod(0o777)
     return folder
+
+
+@pytest.fixture
+def network(engine: Engine) -> Iterator[str]:
+    """A network that gives containers the addresses they ask for."""
+    name = f"ma2l-test-{uuid.uuid4().hex[:12]}"
+    engine.call("network", "create", "--subnet", f"{SUBNET}.0/24", name)
+    yield name
+    engine.call("network", "rm", name)
+
+
+def packages_of(environment: Path, package: str, engine: Engine, image: str) -> Volumes:
+    """The volume that adds the packages of a virtual environment to an image's own Python."""
+    minor, target = engine.run(image, "-c", FIND_PACKAGES, options=["--entrypoint", "python"]).out.split()
+    packages = environment / f"lib/python3.{minor}/site-packages"
+    if not (packages / package).exists():
+        pytest.skip(f"{environment} needs {package} for Python 3.{minor}, which the image has")
+    return {packages: target}

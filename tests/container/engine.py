@@ -17,6 +17,8 @@ from typing import IO
 PATIENCE = 180.0
 """Seconds until a container counts as hanging: far above anything expected."""
 ENGINES = ("podman", "docker")
+NETWORK_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
+"""What of pip's configuration is of use inside a build."""
 Volumes = Mapping["str | Path", str]
 """Host path to container path; read-only unless the container path ends in ``:rw``."""
 
@@ -219,6 +221,7 @@ def build_secrets(work: Path) -> dict[str, Path]:
     settings = dict(line.partition("=")[::2] for line in listed.stdout.splitlines())
     values = {name.split(".")[-1]: value.strip("'\"") for name, value in settings.items()}
     config = work / "pip.conf"
-    config.write_text("\n".join(["[global]", *(f"{name} = {value}" for name, value in values.items()), ""]))
+    network = {name: value for name, value in values.items() if name in NETWORK_SETTINGS}  # others may name files here
+    config.write_text("\n".join(["[global]", *(f"{name} = {value}" for name, value in network.items()), ""]))
     ca = Path(values.get("cert", "/etc/ssl/certs/ca-certificates.crt"))
     return {"pip.conf": config, **({"ca.pem": ca} if ca.exists() else {})}

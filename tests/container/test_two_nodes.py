@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,14 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.container import modelarts
-from tests.container.conftest import ROOT
+from tests.container.conftest import ADDRESSES, ROOT, packages_of
 from tests.container.engine import Container, Engine, Volumes
 
-SUBNET = f"10.{200 + uuid.uuid4().int % 50}.{uuid.uuid4().int % 250}"
-"""Of this test run, so that two runs on one machine do not meet."""
-ADDRESSES = (f"{SUBNET}.10", f"{SUBNET}.11")
 TRAINED = re.compile(r"rank (\d+) of 2: done, loss fell from (\d+\.\d+) to (\d+\.\d+)")
-FIND_PACKAGES = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_paths()['purelib'])"
 KILL_WORKER = """\
 import os
 killed = 0
@@ -43,20 +38,7 @@ print(killed)
 @pytest.fixture(scope="module")
 def mindspore(engine: Engine, image: str) -> Volumes:
     """The volume that adds MindSpore to the image."""
-    minor, target = engine.run(image, "-c", FIND_PACKAGES, options=["--entrypoint", "python"]).out.split()
-    packages = ROOT / f".venv-frameworks/lib/python3.{minor}/site-packages"
-    if not (packages / "mindspore").exists():
-        pytest.skip(f"run `make frameworks` with Python 3.{minor}, which the image has")
-    return {packages: target}
-
-
-@pytest.fixture
-def network(engine: Engine) -> Iterator[str]:
-    """A network that gives containers the addresses they ask for."""
-    name = f"ma2l-test-{uuid.uuid4().hex[:12]}"
-    engine.call("network", "create", "--subnet", f"{SUBNET}.0/24", name)
-    yield name
-    engine.call("network", "rm", name)
+    return packages_of(ROOT / ".venv-frameworks", "mindspore", engine, image)
 
 
 Nodes = Callable[[int], AbstractContextManager["list[Container]"]]
