@@ -87,6 +87,10 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
 
     try:
         prepared = (planner or prepare)(order, run_id, run_dir, waiter, guard_fd)
+        if order.settings.doctor and prepared.plan.mode != "mock":  # the launchers of its nodes look themselves
+            from ma2l.doctor import before, scene
+
+            before.look(scene.Scene(order.settings, prepared.environ, order.command, waiter))
         code = _carry_out(order, prepared, policy, waiter, guard_fd, on_running)
         if prepared.at_end:
             prepared.at_end(code)

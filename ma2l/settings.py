@@ -75,6 +75,7 @@ class Settings:
         least=0, most=10**6,
     )  # fmt: skip
 
+    doctor: bool = _option(False, "look at this node first, and do not start where something fails")
     wait_npu: float = _option(
         60.0, "longest wait for processes that still use this node's NPUs; 0 does not look", "S", least=0, most=10**9
     )

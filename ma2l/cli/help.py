@@ -12,6 +12,8 @@ usage: ma2l [OPTION...] [--] CMD...        run CMD once per Ascend NPU
        ma2l msrun [OPTION...] TASK...      run TASK as MindSpore's msrun does; see ma2l msrun --help
        ma2l stop [--now] RUN               stop a run on this node
        ma2l stacks [RUN]                   show where the ranks of a run on this node stand
+       ma2l doctor [OPTION...] [CMD...]    say whether this node is ready, and what to do
+       ma2l results DIR...                 what a job measured; also record, upload: see their --help
        ma2l ranktable show|check|convert|merge|generate ...    see ma2l ranktable --help
        ma2l explain LOG_DIR...             say why a job ended, from its logs alone
        ma2l help | version

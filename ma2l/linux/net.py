@@ -39,7 +39,7 @@ def free_ports(count: int) -> tuple[int, ...]:
     """
     start = os.getpid() * 16 % (_LAST - _FIRST)
     candidates = (_FIRST + (start + step) % (_LAST - _FIRST) for step in range(_LAST - _FIRST))
-    found = tuple(islice((port for port in candidates if port not in _given and _is_free(port)), count))
+    found = tuple(islice((port for port in candidates if port not in _given and is_free(port)), count))
     _given.update(found)
     return found
 
@@ -136,7 +136,7 @@ def _ask(name: str, writer: int) -> None:
         os.close(writer)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     """Whether the port can be bound on all addresses. Reading /proc/net/tcp instead takes milliseconds per table."""
     probe = socket(AF_INET, SOCK_STREAM)
     try:

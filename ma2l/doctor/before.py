@@ -1,0 +1,29 @@
+"""``ma2l --doctor CMD``: look first, run then."""
+
+from __future__ import annotations
+
+from ma2l import log
+from ma2l.doctor.checks import examine, exit_code
+from ma2l.doctor.finding import FAIL, WARN
+from ma2l.doctor.scene import Scene
+from ma2l.errors import ConfigError, NoUsableDevice
+
+
+def look(scene: Scene) -> None:
+    """Say what is not well.
+
+    Raises:
+        ConfigError, NoUsableDevice: something failed.
+    """
+    findings = examine(scene)
+    for check, finding in findings:
+        if finding.status == WARN:
+            log.warning(f"{check.name}: {finding.text}; {finding.fix}")
+        elif finding.status == FAIL:
+            log.error(f"{check.name}: {finding.text}; {finding.fix}")
+    code = exit_code(findings)
+    if code:
+        failed = ", ".join(check.name for check, finding in findings if finding.status == FAIL)
+        error = NoUsableDevice if code == NoUsableDevice.exit_code else ConfigError
+        raise error("start on this node", f"--doctor found what will go wrong: {failed}", "see above, or ma2l doctor")
+    log.info("--doctor found nothing that will go wrong")
