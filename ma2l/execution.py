@@ -14,6 +14,7 @@ from ma2l.linux import processes
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.follow import Follower
 from ma2l.logs.names import Names
+from ma2l.logs.progress import Stopping
 from ma2l.logs.select import console_ranks
 from ma2l.logs.sink import Sink
 from ma2l.plan.spec import Plan, ProcessSpec
@@ -133,7 +134,8 @@ class Execution:
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
         self._follower = self._follow()
         self._sentry = self._watch_for_hangs()
-        companion = Together(self._follower, self._watch) if self._watch else self._follower
+        self._stopping = Stopping(lambda: len(self._supervisor.pids) - len(self._machine.ended))
+        companion = Together(self._follower, self._stopping, *([self._watch] if self._watch else ()))
         self._supervisor = Supervisor(
             self._machine, self._system, self._guard_fd, companion, self._on_phase, self._sentry
         )
@@ -205,11 +207,16 @@ class Execution:
             self._on_running()
         elif phase is Phase.STOPPING:
             self._announce_stop()
+            self._stopping.begin(self._settings.stop_grace)
         elif phase is Phase.PARTING:
+            self._stopping.begin(self._failure_grace or 0.0)
             self._announce_stop(
                 f"the others have {self._failure_grace:g} s to save a checkpoint; a stop signal ends that"
             )
+        elif phase is Phase.SWEEPING:
+            self._stopping.end()
         elif phase is Phase.KILLING:
+            self._stopping.end()
             log.warning("killing what did not stop in time")
 
     def _announce(self) -> None:

@@ -19,6 +19,9 @@ _early: list[tuple[str, float, str]] = []
 _logger: loguru.Logger | None = None
 _console: Sink | None = None
 _file: int | None = None
+_quiet = False
+_status = False
+"""Whether a line is shown that is to be taken away again."""
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
 
 
@@ -42,8 +45,36 @@ def use_console(fd: int) -> None:
         os.close(fd)
 
 
+def be_quiet() -> None:
+    """Show warnings and errors alone; a file of messages has all."""
+    global _quiet
+    _quiet = True
+
+
+def has_status() -> bool:
+    """Whether somebody looks at a line that changes in its place."""
+    return console().terminal and not _quiet
+
+
+def status(text: str) -> None:
+    """Show what is waited for, in one line of a terminal that the next one replaces; nowhere else."""
+    global _status
+    if has_status():
+        console().write(f"\r\x1b[K{text}".encode(errors="backslashreplace"))
+        _status = True
+
+
+def clear_status() -> None:
+    """Take that line away, before anything else is shown."""
+    global _status
+    if _status:
+        console().write(b"\r\x1b[K")
+        _status = False
+
+
 def quote(lines: bytes) -> None:
     """Show what somebody else wrote, as it is."""
+    clear_status()
     console().write(lines)
     _write_file(lines)
 
@@ -102,6 +133,7 @@ def _log(level: str, message: str) -> None:
 
 def finish() -> None:
     """Deliver what is still kept, without loguru: the process is about to end."""
+    clear_status()
     for level, at, message in _early:
         _deliver(level, at, message)
     _early.clear()
@@ -116,7 +148,8 @@ def _deliver(level: str, at: float, text: str) -> None:
     sign = "" if level == "INFO" else f"{level.lower()}: "
     text = text.replace("\n", "\\n")  # a file's name may hold one; a message is one line
     colour, plain = (_COLOURS.get(level, ""), "\x1b[0m") if console().terminal else ("", "")
-    if level != "DEBUG":
+    if level != "DEBUG" and not (_quiet and level == "INFO"):
+        clear_status()
         line = f"{colour}ma2l: {sign}{text}{plain if colour else ''}\n"
         console().write(line.encode(errors="backslashreplace"))
     line = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))} {level} {text}\n"

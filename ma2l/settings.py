@@ -156,6 +156,8 @@ class Settings:
         None, "global ranks shown here: all, none, first, last, 0,3-5", "RANKS", group="Logs"
     )
 
+    quiet: bool = _option(False, "show warnings and errors alone", group="Logs")
+
     mock: str | None = _option(
         None, "pretend to be a job with that many NPUs; 0 forbids it", "[NODESx]DEVICES", group="Mock-Ascend"
     )

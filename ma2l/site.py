@@ -206,6 +206,7 @@ def address_of(name: str, waiter: Waiter) -> str:
                 log.start()
                 log.info(f"waiting up to {NAME_TIMEOUT:.0f} s for the name {name} to be known")
                 said = True
+            log.status(f"{name} is not known yet, {max(0.0, give_up - time.monotonic()):.0f} s left")
             wakeup = waiter.wait((), min(time.monotonic() + _LOOK_AGAIN, give_up))
         for signum in wakeup.signals:
             if signum in STOP_SIGNALS:

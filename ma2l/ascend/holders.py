@@ -90,6 +90,7 @@ def wait_until_free(
             log.start()
             log.info(f"waiting up to {max(0.0, end - now):.0f} s for NPU {cpulist.text(npus)}, in use by {by}")
             said = by
+        log.status(f"NPU {cpulist.text(npus)} in use by {by}, {max(0.0, end - now):.0f} s left")
         wakeup = waiter.wait([] if guard is None else [(guard, 0)], min(now + LOOK_EVERY, end))
         for signum in wakeup.signals:
             if signum in STOP_SIGNALS:

@@ -67,6 +67,8 @@ def options(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     from ma2l.settings import load, misspelt
 
     settings, origins = load(flags, environ)
+    if settings.quiet:
+        log.be_quiet()
     if "config" in origins:
         log.info(f"options from {origins['config']}")
     if settings.profile:

@@ -191,6 +191,7 @@ class Follower:
         self._budget -= len(lines)
         if self._budget < 0:
             lines = b"ma2l: the console has had its 900 MiB; the log files go on\n"
+        log.clear_status()
         self._console.write(lines)
         if self._budget < 0 or self._console.closed:
             self._stop()

@@ -83,6 +83,7 @@ def read_when_complete(table: Announced, timeout: float, waiter: Waiter, guard: 
             if now >= next_line:
                 log.info(f"{found.summary}, {now - started:.0f} s")
                 next_line = now + REPORT_EVERY  # not "+=": after a suspended laptop that would say it all at once
+            log.status(f"{found.summary}, {now - started:.0f} of {timeout:.0f} s")
             wakeup = waiter.wait(fds, min(now + LOOK_EVERY, next_line, started + timeout))
             stop_if_asked(wakeup.signals, guard in wakeup.ready)
             if watch in wakeup.ready:

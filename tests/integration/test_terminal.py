@@ -133,3 +133,33 @@ def test_a_launcher_that_dies_at_once_is_noticed(here: str, repetition: int) -> 
     with Running("--mock", "2", "sleep", "1000", cwd=here) as running:
         os.kill(running.launcher, signal.SIGKILL)
         assert running.finish().code == 137
+
+
+def shown_until(terminal: Terminal, text: bytes) -> bytes:
+    """What appears on the terminal, up to that text."""
+    shown = b""
+    while text not in shown:
+        shown += os.read(terminal.master, 65536)
+    return shown
+
+
+def test_a_wait_and_a_stop_are_one_line_that_changes(here: str, script: Script, terminal: Terminal) -> None:
+    deaf = script("trap '' TERM; touch ready.$RANK; while :; do sleep 1000 & wait; done")
+    words = ("--mock", "2", "--mock-table-delay", "2.5", "--stop-grace", "3", "--log-dir", "logs", deaf)
+    with terminal.run(*words, cwd=here) as running:
+        waited = shown_until(terminal, b"started 2 processes")
+        until(ready(here, 2))
+        terminal.press(b"\x03")
+        stopped = shown_until(terminal, b"killing what did not stop")
+        running.finish()
+    assert b"\r\x1b[Kstill initializing, 0 of 1800 s\r\x1b[K" in waited
+    assert b"\r\x1b[Kwaiting for 2 processes, 1 of 3 s\r\x1b[K" in stopped
+
+
+def test_quiet_is_quiet(here: str, script: Script, terminal: Terminal) -> None:
+    with terminal.run("--mock", "1", "--quiet", "--log-dir", "logs", script("exit 0"), cwd=here) as running:
+        assert running.finish().code == 0
+        os.write(terminal.slave, b"END")
+        lines = shown_until(terminal, b"END").decode().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("\x1b[33mma2l: warning: MOCK: ")

@@ -111,3 +111,22 @@ def test_a_closed_reader_does_not_end_anything() -> None:
     os.close(reader)
     say("for _ in range(50): log.info('x')", stderr=writer)
     os.close(writer)
+
+
+def test_quiet_shows_what_is_wrong_alone(tmp_path: Path) -> None:
+    body = (
+        f"log.use_file({str(tmp_path / 'log')!r}); log.be_quiet(); log.info('one'); log.warning('two'); log.status('x')"
+    )
+    assert say(body) == b"ma2l: warning: two\n"
+    assert "INFO one" in (tmp_path / "log").read_text()
+
+
+def test_a_status_is_for_terminals_and_gives_way_to_every_line() -> None:
+    assert say("log.status('waiting')") == b""
+    master, slave = os.openpty()
+    say("log.start(); log.status('waiting'); log.status('waiting on'); log.info('one'); log.status('still')", stderr=slave)
+    os.close(slave)
+    shown = os.read(master, 4096)
+    os.close(master)
+    clear = b"\r\x1b[K"
+    assert shown == clear + b"waiting" + clear + b"waiting on" + clear + b"ma2l: one\r\n" + clear + b"still" + clear
