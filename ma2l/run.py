@@ -90,7 +90,7 @@ def launch(order: Order, planner: Planner | None = None, detached: bool = False)
         if order.settings.doctor and prepared.plan.mode != "mock":  # the launchers of its nodes look themselves
             from ma2l.doctor import before, scene
 
-            before.look(scene.Scene(order.settings, prepared.environ, order.command, waiter))
+            before.look(scene.Scene(order.settings, prepared.environ, order.command, waiter), prepared.names.npu_info())
         code = _carry_out(order, prepared, policy, waiter, guard_fd, on_running)
         if prepared.at_end:
             prepared.at_end(code)

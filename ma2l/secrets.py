@@ -44,3 +44,32 @@ def mask_argv(argv: Sequence[str]) -> tuple[str, ...]:
 
 def _masked_assignment(found: re.Match[str]) -> str:
     return f"{found[1]}={MASK}" if looks_secret(found[1]) else found[0]
+
+
+_IN_JSON = re.compile(rb"""(["'])([\w.-]+)\1(\s*:\s*)(["'])((?:(?!\4).)*)\4""")
+_OPTION = re.compile(rb"""(--[\w-]+)(\s+|=)([^\s"',]+)""")
+_PLAIN = re.compile(rb"""([\w.-]+)(=)("[^"]*"|'[^']*'|[^\s;&|,"']+)""")
+_URL = re.compile(rb"(://[^/@\s:]*):[^/@\s]+@")
+
+
+def mask_bytes(text: bytes) -> bytes:
+    """Text of a log with the values of secret-looking names masked: ``NAME=VALUE``, ``"name": "value"``,
+    ``--name VALUE`` and passwords in URLs. All other bytes stay."""
+    if b"=" in text or b"--" in text:
+        text = _PLAIN.sub(_masked_pair, _OPTION.sub(_masked_pair, text))
+    if b":" in text:
+        text = _URL.sub(rb"\1:***@", _IN_JSON.sub(_masked_json, text))
+    return text
+
+
+def _masked_pair(found: re.Match[bytes]) -> bytes:
+    return (
+        found[1] + found[2] + MASK.encode() if looks_secret(found[1].decode(errors="replace").lstrip("-")) else found[0]
+    )
+
+
+def _masked_json(found: re.Match[bytes]) -> bytes:
+    quote, name, colon, other = found[1], found[2], found[3], found[4]
+    if not looks_secret(name.decode(errors="replace")):
+        return found[0]
+    return quote + name + quote + colon + other + MASK.encode() + other

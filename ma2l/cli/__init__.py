@@ -19,13 +19,15 @@ VERBS = {
     "stacks": "show_stacks",
     "explain": "explain_logs",
     "doctor": "doctor",
+    "collect": "collect",
+    "config": "config",
     "ranktable": "ranktable",
     "results": "results",
     "record": "record",
     "upload": "upload",
 }
 """The function of each verb, in the module of its name; it takes the words after the verb."""
-RESERVED = ("status", "logs", "collect", "config", "report", "job", "manifest")
+RESERVED = ("status", "logs", "report", "job", "manifest")
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
 
 

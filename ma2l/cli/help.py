@@ -15,6 +15,8 @@ usage: ma2l [OPTION...] [--] CMD...        run CMD once per Ascend NPU
        ma2l doctor [OPTION...] [CMD...]    say whether this node is ready, and what to do
        ma2l results DIR...                 what a job measured; also record, upload: see their --help
        ma2l ranktable show|check|convert|merge|generate ...    see ma2l ranktable --help
+       ma2l config show|schema|sample|completion
+       ma2l collect [-o FILE] LOG_DIR      pack everything that helps to find a fault
        ma2l explain LOG_DIR...             say why a job ended, from its logs alone
        ma2l help | version
 """

@@ -71,6 +71,10 @@ class Names:
         """What is to be sent to the object store, as JSON."""
         return self._path(f"{self.node}.upload", "json")
 
+    def npu_info(self) -> str:
+        """What the driver's tools said of the NPUs before the start."""
+        return self._path(f"{self.node}.npu_info_before", "txt")
+
     def stacks(self, stamp: str) -> str:
         """Where the ranks stood at that moment."""
         return self._path(f"{self.node}.stacks.{stamp}", "txt")

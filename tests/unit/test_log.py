@@ -124,7 +124,10 @@ def test_quiet_shows_what_is_wrong_alone(tmp_path: Path) -> None:
 def test_a_status_is_for_terminals_and_gives_way_to_every_line() -> None:
     assert say("log.status('waiting')") == b""
     master, slave = os.openpty()
-    say("log.start(); log.status('waiting'); log.status('waiting on'); log.info('one'); log.status('still')", stderr=slave)
+    say(
+        "log.start(); log.status('waiting'); log.status('waiting on'); log.info('one'); log.status('still')",
+        stderr=slave,
+    )
     os.close(slave)
     shown = os.read(master, 4096)
     os.close(master)
