@@ -334,7 +334,7 @@ def test_after_two_dashes_a_verb_is_a_program(here: str, script: Script, name: s
 
 
 def test_reserved_verbs_are_refused(here: str) -> None:
-    for verb in ("doctor", "ranktable", "status", "logs", "job"):
+    for verb in ("status", "logs", "report", "job", "manifest"):
         finished = run(verb, cwd=here)
         assert finished.code == 2
         assert f"`ma2l -- {verb}` runs a program" in complaints(finished)[0]
