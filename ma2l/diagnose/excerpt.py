@@ -72,7 +72,12 @@ def excerpt(log: bytes, by_signal: bool = False) -> Excerpt:
 
 def readable(line: bytes) -> str:
     """A line as text for a message, without colours, control characters and the prefix of its framework."""
-    return _PREFIX.sub("", _UNSEEN.sub("", line.decode(errors="replace")).strip())
+    return _PREFIX.sub("", visible(line.decode(errors="replace")).strip())
+
+
+def visible(text: str) -> str:
+    """A text without what would act on a terminal instead of being shown."""
+    return _UNSEEN.sub("", text)
 
 
 def _shown(line: bytes) -> bytes:

@@ -142,7 +142,7 @@ def verdict(outcome: Outcome) -> str:
     first = outcome.first
     if first is None or first.returncode is None:
         return ""
-    others = sum(1 for process in outcome.processes if process.pid is not None) - 1
+    others = max(sum(1 for process in outcome.processes if process.pid is not None) - 1, 0)
     stopped = f"; {others} other{'s' if others > 1 else ''} stopped" if others else ""
     return f"{failed_first(outcome, first)}{stopped}; exit code {outcome.exit_code}"
 
