@@ -11,7 +11,8 @@ _TELLING = (
     *("ACCESS_KEY", "ACCESSKEY", "API_KEY", "APIKEY", "PRIVATE_KEY", "PRIVATEKEY"),
 )
 _WORDS = frozenset(("AK", "SK", "KEY", "PWD", "PASS", "AUTH"))
-_ASSIGNMENT = re.compile(r"""([\w.-]+)=("[^"]*"|'[^']*'|[^\s;&|]+)""")  # inside a word, as in sh -c 'TOKEN=x run'
+# Inside a word, as in sh -c 'TOKEN=x run'. A name is tried from its beginning only: a long word is searched once.
+_ASSIGNMENT = re.compile(r"""(?<![\w.-])([\w.-]+)=("[^"]*"|'[^']*'|[^\s;&|]+)""")
 _URL_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
 
 

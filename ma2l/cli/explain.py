@@ -30,7 +30,7 @@ def explain_logs(words: Sequence[str]) -> int:
     unknown = [word for word in words if word.startswith("-")]
     if unknown:
         raise UsageError(f"use the option {unknown[0]}", "ma2l explain has none", "see ma2l explain --help")
-    if not words:
+    if not all(words) or not words:
         raise UsageError("explain a run", "no log directory was named", "write ma2l explain LOG_DIR...")
     from ma2l.diagnose.explain import explain
 
@@ -39,6 +39,8 @@ def explain_logs(words: Sequence[str]) -> int:
     except OSError as error:
         raise ConfigError(f"read the logs in {error.filename}", str(error.strerror), "name a log directory") from error
     except LookupError as error:
+        for complaint in error.args:
+            log.warning(complaint)
         inner = _runs_in(words)
         do = f"it holds {inner}; name one" if inner else "name the directory with worker_*.log or node*.outcome.json"
         raise ConfigError(f"explain {', '.join(words)}", "there are no logs of ma2l in it", do) from error
@@ -51,8 +53,8 @@ def explain_logs(words: Sequence[str]) -> int:
 
 def _runs_in(directories: Sequence[str]) -> str:
     """Sub-directories, which are runs where somebody names the directory above them."""
-    found = []
+    found: list[str] = []
     for directory in directories:
-        with os.scandir(directory) as entries:
-            found += sorted(entry.path for entry in entries if entry.is_dir())
+        paths = [os.path.join(directory, name) for name in sorted(os.listdir(directory))]
+        found += filter(os.path.isdir, paths)  # an entry's own is_dir() raises where links form a loop
     return ", ".join(found[-3:])

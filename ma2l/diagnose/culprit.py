@@ -17,10 +17,10 @@ _FORMS = (
         re.compile(rb"Cluster Exception Location\[IP/ID\]:" + _PLACE + rb".{0,300}?ExceptionType:\[([^\]]+)\]"),
     ),
     ("location", re.compile(rb"crimer rank " + _PLACE + rb" status\[([^\]]+)\]")),
-    ("location", re.compile(rb"serverId\[([^\]]+)\], deviceId\[(\d+)\], ([A-Z][\w ]+?)(?:,|\n|$)")),
+    ("location", re.compile(rb"serverId\[([^\]]{1,300})\], deviceId\[(\d+)\], ([A-Z][\w ]+?)(?:,|\n|$)")),
     ("location", re.compile(rb"Peer information: server ([^,\s]+), device ID (\d+)(,)")),
     ("location", re.compile(rb"fails to connect to dstRank \(server ([^,\s]+), device ID (\d+)(\))")),
-    ("location", re.compile(rb"srcRank\[[^\]]*\] connect destRank" + _PLACE + rb"( )")),
+    ("location", re.compile(rb"srcRank\[[^\]]{0,300}\] connect destRank" + _PLACE + rb"( )")),
     ("location", re.compile(rb"remoteIpAddr" + _PLACE + rb"(,)")),
     ("ranks", re.compile(rb"Failed to connect agent\[([\d,]+)\]")),
     ("ranks", re.compile(rb"Notify record from remote rank \[(\d+)\]")),
@@ -59,6 +59,8 @@ def accused(log: bytes) -> Culprit | None:
         if form == "location":
             server, device, reason = (group.decode(errors="replace") for group in match.groups())
             return Culprit(server.partition("%")[0], device, (), reason if len(reason) > 1 else "")
-        numbers = tuple(int(word) for word in re.findall(rb"\d+", match[1]))[:16]
+        numbers = tuple(int(word) for word in re.findall(rb"\d+", match[1]) if len(word) < 10)[:16]
+        if not numbers:  # nodes may have names instead
+            continue
         return Culprit(ranks=numbers, reason="no heartbeat" if form == "nodes" else "")
     return None

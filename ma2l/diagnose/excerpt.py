@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ma2l.diagnose.signatures import known, only_symptoms
+
 LAST_LINES = 15
 WHOLE = 12
 """A traceback of no more lines than this is shown whole."""
@@ -20,8 +22,13 @@ _MESSAGE = 4
 _START = b"Traceback (most recent call last):"
 _CRASH = b"Fatal Python error: "
 _CHAIN = (b"During handling of the above exception, another", b"The above exception was the direct cause of")
-_SIDE_SHOW = re.compile(rb"^\s*(Exception (ignored )?in[ :]|Process \S+:$)|^\S*(KeyboardInterrupt|EOFError|BrokenPipe)")
+_SIDE_SHOW = re.compile(
+    rb"^\s*(Exception (ignored )?in[ :]|Process \S+:$)"
+    rb"|^\S*(KeyboardInterrupt|EOFError|BrokenPipe)|^\S*elastic\S*(ChildFailedError|SignalException)"
+)
 _TELLING = re.compile(rb"error|fatal|exception|fail|killed|abort|refused|denied", re.IGNORECASE)
+_RANK = re.compile(rb"\[rank\d+\]: ")
+"""What torch puts in front of an exception that nobody has caught."""
 _CARETS = re.compile(rb"(\[rank\d+\]:)?[ ~^]*")
 _UNSEEN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]")
 _PREFIX = re.compile(r"^(\[rank\d+\]:\s*|\(\w+ pid=\d+\)\s*)+")
@@ -38,6 +45,8 @@ class Excerpt:
     """Whether the lines are a Python traceback or a dump of Python's stacks, which need no heading."""
     fatal: bool
     """Whether the process seems to have died of it: it is no interruption and hardly anything follows."""
+    rest: bytes = b""
+    """The log from the traceback's beginning on."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,24 @@ def excerpt(log: bytes, by_signal: bool = False) -> Excerpt:
         crash = max((n for n, line in enumerate(lines) if line.startswith(_CRASH)), default=None)
         if crash is not None:
             return Excerpt(tuple(_crash(lines[crash:])), readable(lines[crash]), True, True)
-    found = _main(lines, _tracebacks(lines))
-    fatal = found is not None and len(lines) - found.end <= LAST_LINES and not _is_side_show(lines, found)
+    tracebacks = _tracebacks(lines)
+    found = _main(lines, tracebacks)
+    fatal = found is not None and not _is_side_show(lines, found) and not _survived(lines, found, tracebacks)
     if found is None or (by_signal and not fatal):
         return _last(lines)
-    return Excerpt(tuple(_cut(lines, found)), readable(lines[found.error]), True, fatal)
+    return Excerpt(
+        tuple(_cut(lines, found)), readable(lines[found.error]), True, fatal, b"\n".join(lines[found.start :])
+    )
 
 
 def readable(line: bytes) -> str:
     """A line as text for a message, without colours, control characters and the prefix of its framework."""
-    return _PREFIX.sub("", _UNSEEN.sub("", line.decode(errors="replace")).strip())
+    return _PREFIX.sub("", visible(line.decode(errors="replace")).strip())
+
+
+def visible(text: str) -> str:
+    """A text without what would act on a terminal instead of being shown."""
+    return _UNSEEN.sub("", text)
 
 
 def _shown(line: bytes) -> bytes:
@@ -102,17 +119,35 @@ def _tracebacks(lines: Sequence[bytes]) -> list[_Traceback]:
         if error in (start + 1, len(lines)):  # no frame, or killed while it was written
             continue
         after = error + 1
-        while after < min(len(lines), error + _MESSAGE) and lines[after].removeprefix(prefix).strip():
+        while after < min(len(lines), error + _MESSAGE) and _belongs(lines[after].removeprefix(prefix)):
             after += 1
         found.append(_Traceback(start, error, after))
     return found
 
 
+def _belongs(line: bytes) -> bool:
+    """Whether it goes on with an exception's text. torch's loader puts the traceback of its worker there."""
+    return bool(line.strip()) and not line.rstrip().endswith(_START)
+
+
 def _main(lines: Sequence[bytes], found: Sequence[_Traceback]) -> _Traceback | None:
-    """The last one that is not of a helper thread or of a process that was only interrupted."""
+    """The last one that is not of a helper thread, of a launcher or of a process that was only interrupted.
+
+    Where several ranks write to one log (torchrun), it is the first of those of which they died that is no symptom.
+    """
     main = [t for t in found if not _is_side_show(lines, t)]
+    last = {rank[0]: t for t in main if (rank := _RANK.match(lines[t.start]))}
+    if len(last) > 1:
+        ranks = sorted(last.values(), key=lambda t: t.start)
+        return next((t for t in ranks if not only_symptoms(known(b"\n".join(lines[t.start : t.end])))), ranks[0])
     chosen = main or found
     return chosen[-1] if chosen else None
+
+
+def _survived(lines: Sequence[bytes], found: _Traceback, tracebacks: Sequence[_Traceback]) -> bool:
+    """Whether much was written between it and the end, or what others printed then."""
+    after = next((t.start for t in tracebacks if t.start >= found.end), len(lines))
+    return after - found.end > LAST_LINES
 
 
 def _is_side_show(lines: Sequence[bytes], traceback: _Traceback) -> bool:
@@ -123,7 +158,9 @@ def _is_side_show(lines: Sequence[bytes], traceback: _Traceback) -> bool:
 def _cut(lines: Sequence[bytes], found: _Traceback) -> list[bytes]:
     """Whole, with the cause before it, if that is short; else the last frames and what they raised."""
     start = found.start
-    earlier = [t for t in _tracebacks(lines[:start]) if any(c in b"\n".join(lines[t.error : start]) for c in _CHAIN)]
+    earlier = _tracebacks(lines[:start])[-1:]
+    if earlier and not any(words in b"\n".join(lines[earlier[0].error : start]) for words in _CHAIN):
+        earlier = []
     if earlier and found.end - earlier[-1].start <= WHOLE:
         start = earlier[-1].start
     if found.end - start <= WHOLE:

@@ -12,6 +12,8 @@ from ma2l.diagnose.saved import Saved, read_directory
 
 CLOCKS = 2.0
 """Seconds by which the clocks of two nodes may well differ: NTP keeps them closer, many pods have none."""
+SHOWN = 8
+"""Nodes that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,19 @@ def explain(directories: Iterable[str]) -> Explanation:
     """Explain how the job ended whose nodes' files lie in these directories.
 
     Raises:
-        LookupError: there is nothing of ma2l in any of them.
+        LookupError: there is nothing of ma2l in any of them that can be used; its arguments say what cannot be.
         OSError: one of them cannot be read.
     """
     saved: list[Saved] = []
     complaints: list[str] = []
+    useless: list[str] = []
     for directory in dict.fromkeys(map(os.path.realpath, directories)):
         found, problems = read_directory(directory)
         saved += found
+        useless += problems
         complaints += problems if found or problems else [f"there are no logs of ma2l in {directory}"]
     if not saved:
-        raise LookupError
+        raise LookupError(*useless)
     newest = max(run.attempt for run in saved)
     lines = [f"attempt before: {line}" for line in _earlier([run for run in saved if run.attempt != newest])]
     runs = [run for run in saved if run.attempt == newest]
@@ -47,14 +51,14 @@ def explain(directories: Iterable[str]) -> Explanation:
 def _job(runs: Sequence[Saved]) -> list[str]:
     failed = _by_time(run for run in runs if run.outcome.first and run.outcome.cause in ("failure", "hang"))
     if not failed:
-        return [_end(run) for run in runs]
+        return _ends(runs)
     head, *later = failed
     report = compose(head.outcome, scheduler_log=head.scheduler_log)
     lines = report.quote.decode(errors="replace").splitlines()
     lines += report.causes
     lines += _elsewhere(head, report, runs)
     lines += report.others
-    lines += [_end(run) for run in runs if run is not head]
+    lines += _ends([run for run in runs if run is not head])
     lines += _doubts(head, later)
     return [*lines, f"{'the first failure of the job: ' if len(runs) > 1 else ''}{_end(head)}"]
 
@@ -86,12 +90,15 @@ def _evidence(run: Saved) -> Evidence:
 
 def _doubts(head: Saved, later: Sequence[Saved]) -> list[str]:
     lines = []
+    first = head.outcome.first
+    if first and not first.log and head.outcome.cause == "failure":
+        lines.append(f"there is no log of {first.name} in {head.directory} that could be read")
     at = _failed_at(head)
     near = [run for run in later if abs(_failed_at(run) - at) < CLOCKS]
     if at != float("inf") and near:
+        who = ", ".join(map(_node, near[:SHOWN])) + _more(near)
         lines.append(
-            f"{', '.join(map(_node, near))} failed within {CLOCKS:g} s of it, and clocks may differ by as much: "
-            "either may have been the first"
+            f"{who} failed within {CLOCKS:g} s of it, and clocks may differ by as much: either may have been the first"
         )
     if any(run.guessed for run in (head, *later)):
         lines.append("an outcome file is missing, so this is concluded from the logs alone")
@@ -99,7 +106,19 @@ def _doubts(head: Saved, later: Sequence[Saved]) -> list[str]:
 
 
 def _earlier(runs: Sequence[Saved]) -> list[str]:
-    return [_end(run) for run in sorted(runs, key=lambda run: run.attempt)]
+    return _ends(sorted(runs, key=lambda run: run.attempt)[-SHOWN:])
+
+
+def _ends(runs: Sequence[Saved]) -> list[str]:
+    """How nodes' runs ended, a line for each; those that failed late or not at all are counted where there are many."""
+    shown = runs if len(runs) <= SHOWN else _by_time(runs)[:SHOWN]
+    more = _more(runs).strip()
+    return [*map(_end, shown), *([more] if more else [])]
+
+
+def _more(runs: Sequence[Saved]) -> str:
+    rest = len(runs) - SHOWN
+    return f" and {rest} other node{'s' if rest > 1 else ''}" if rest > 0 else ""
 
 
 def _end(run: Saved) -> str:
@@ -111,9 +130,10 @@ def _end(run: Saved) -> str:
         return f"{_node(run)}: all ended well"
     if outcome.cause == "not started" and outcome.first:
         return f"{_node(run)}: {outcome.first.name} could not be started; exit code {outcome.exit_code}"
-    if outcome.first is not None and (outcome.first.returncode is None or not verdict(outcome)):
-        return f"{_node(run)}: {failed_first(outcome, outcome.first)}"
-    return f"{_node(run)}: {verdict(outcome)}"
+    line = verdict(outcome)
+    if not line and outcome.cause == "failure" and outcome.first is not None:
+        line = failed_first(outcome, outcome.first)
+    return f"{_node(run)}: {line or f'{outcome.cause}; exit code {outcome.exit_code}'}"
 
 
 def _node(run: Saved) -> str:

@@ -15,8 +15,8 @@ _LIMIT = 8 * 1024 * 1024
 _BEGINS = b"] Begin to Initialize MetaServerNode."
 _LISTENS = b"] Finish to Initialize MetaServerNode."
 _CAME = re.compile(
-    rb"The new node: (\S+)\(role: MS_WORKER\).* is registered successfully\."
-    rb" Currently registered node number: (\d+), expected node number: (\d+)"
+    rb"The new node: (\S{1,300})\(role: MS_WORKER\).{0,300} is registered successfully\."
+    rb" Currently registered node number: (\d{1,7}), expected node number: (\d{1,7})\b"
 )
 
 

@@ -12,7 +12,7 @@ SHOWN = 4
 """Lines; more kinds of endings are counted."""
 _ASKED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
-_RANK = re.compile(r"rank (\d+)")
+_RANK = re.compile(r"rank (\d{1,9})")
 
 
 def fold(first: ProcessEnd, processes: Sequence[ProcessEnd], errors: Mapping[str, str]) -> list[str]:
@@ -55,7 +55,7 @@ def _way(process: ProcessEnd, first: ProcessEnd, errors: Mapping[str, str]) -> t
     code = process.returncode
     if code is None:
         return ("stuck",)
-    if code == 0 and _later(process, first) < 0:
+    if code == 0 and (_later(process, first) or 0.0) < 0:
         return ("before",)
     if code in _ASKED:
         return ("stopped",)
@@ -84,12 +84,14 @@ def _line(way: tuple[object, ...], group: Sequence[ProcessEnd], first: ProcessEn
 
 
 def _when(group: Sequence[ProcessEnd], first: ProcessEnd) -> str:
-    seconds = max(_later(process, first) for process in group)
-    return f", {'the last ' if len(group) > 1 else ''}{max(seconds, 0):.1f} s later"
+    known = [seconds for process in group if (seconds := _later(process, first)) is not None]
+    return f", {'the last ' if len(group) > 1 else ''}{max(*known, 0.0):.1f} s later" if known else ""
 
 
-def _later(process: ProcessEnd, first: ProcessEnd) -> float:
-    return (process.ended_at or 0.0) - (first.ended_at or 0.0)
+def _later(process: ProcessEnd, first: ProcessEnd) -> float | None:
+    if process.ended_at is None or first.ended_at is None:
+        return None
+    return process.ended_at - first.ended_at
 
 
 def _ranges(numbers: Sequence[int]) -> str:

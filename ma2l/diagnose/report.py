@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
 MEANINGS = 2
 """Known errors of one log that are explained."""
+LINES = 25
+"""Lines of a report, if its parts can be cut to that."""
+_FEWEST = 5
+"""Last lines of a log that are shown however much else there is to say."""
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Of the process itself, or of what a shell ran."""
+_OF_THE_PROGRAM = re.compile(
+    r"(Value|Type|Key|Index|Attribute|Name|UnboundLocal|Assertion|ZeroDivision|Syntax|Indentation|Import|ModuleNotFound"
+    r"|FileNotFound|NotADirectory|IsADirectory|Permission|NotImplemented|UnicodeDecode|UnicodeEncode)Error\b"
+)
+"""Exceptions of which nobody dies because another rank has failed."""
 STOPPED = (None, 0, -signal.SIGTERM, -signal.SIGKILL)
 """Return codes of a process that need not have failed by itself."""
 LOGS = 64
@@ -47,6 +59,11 @@ class Evidence:
         if self.known:
             return not self.only_symptoms
         return self.excerpt.fatal
+
+    @property
+    def vague(self) -> bool:
+        """Whether that is an error which says little by itself, such as any call of CANN that failed."""
+        return bool(self.known) and all(signature.vague for signature in self.known)
 
 
 @dataclass(frozen=True)
@@ -93,23 +110,24 @@ def compose(
         return Report(verdict(outcome))
     evidence = examine(first, read(first))
     rest = _rest(outcome, first, evidence, read)
-    likely = likely_cause(evidence, rest)
     culprit = _placed(evidence.culprit, rank_of)
+    likely = likely_cause(evidence, rest, culprit)
     causes = _meanings(evidence, scheduler_log)
     if culprit:
         causes.append(f"it accuses {culprit}{_word_of(culprit, outcome, read)}")
     if likely:
         causes += _of_another(likely)
-    if _want_of_memory(outcome):
+    if _want_of_memory(outcome) or (outcome.oom_kills and any(s.id == "loader-killed" for s in evidence.known)):
         causes.append(
             f"the kernel killed {outcome.oom_kills} process{'es' if outcome.oom_kills != 1 else ''} of this container "
             "for want of memory during the run; use less memory per rank, or ask for more"
         )
     errors = {e.process.name: e.excerpt.error for e in (evidence, *rest)}
+    others = (*(fold(first, outcome.processes, errors) if first.returncode is not None else ()), *_where(outcome))
     return Report(
-        quote=_quote(evidence),
+        quote=_quote(evidence, max(LINES - len(causes) - len(others) - 3, _FEWEST)),
         causes=tuple(causes),
-        others=(*(fold(first, outcome.processes, errors) if first.returncode is not None else ()), *_where(outcome)),
+        others=others,
         verdict=verdict(outcome),
         known={e.process.name: tuple(s.id for s in e.known) for e in (evidence, *rest) if e.known},
         likely=likely.process.name if likely else None,
@@ -119,15 +137,26 @@ def compose(
 
 def examine(process: ProcessEnd, log: bytes) -> Evidence:
     """See what a log shows."""
-    by_signal = process.returncode is not None and process.returncode < 0
-    return Evidence(process, excerpt(log, by_signal), tuple(known(log)), accused(log))
+    code = process.returncode or 0
+    shown = excerpt(log, by_signal=code < 0 or 128 < code <= 128 + signal.SIGRTMAX)  # so a shell tells of it
+    found = known(log)
+    if shown.fatal and only_symptoms(found):
+        # What stands above was survived; what stands below a mistake of the program only followed from it.
+        mistake = _OF_THE_PROGRAM.match(shown.error)
+        found = known(shown.error.encode() if mistake else shown.rest)
+        if not found:
+            return Evidence(process, shown, (), None)
+    return Evidence(process, shown, tuple(found), accused(log))
 
 
-def likely_cause(first: Evidence, rest: Sequence[Evidence]) -> Evidence | None:
-    """Whose log names the cause, where that of the first shows nothing but symptoms."""
+def likely_cause(first: Evidence, rest: Sequence[Evidence], culprit: Culprit | None) -> Evidence | None:
+    """Whose log names the cause, where that of the first shows nothing but symptoms: that of the accused, else of the
+    first that says more than that something failed."""
     if not first.only_symptoms:
         return None
-    return next((evidence for evidence in rest if evidence.names_a_cause), None)
+    ranks = culprit.ranks if culprit else ()
+    causes = [evidence for evidence in rest if evidence.names_a_cause]
+    return min(causes, key=lambda evidence: (evidence.process.rank not in ranks, evidence.vague), default=None)
 
 
 def verdict(outcome: Outcome) -> str:
@@ -142,7 +171,7 @@ def verdict(outcome: Outcome) -> str:
     first = outcome.first
     if first is None or first.returncode is None:
         return ""
-    others = sum(1 for process in outcome.processes if process.pid is not None) - 1
+    others = max(sum(1 for process in outcome.processes if process.pid is not None) - 1, 0)
     stopped = f"; {others} other{'s' if others > 1 else ''} stopped" if others else ""
     return f"{failed_first(outcome, first)}{stopped}; exit code {outcome.exit_code}"
 
@@ -203,6 +232,8 @@ def _placed(culprit: Culprit | None, rank_of: Callable[[Culprit], int | None]) -
 
 def _word_of(culprit: Culprit, outcome: Outcome, read: Read) -> str:
     """What the accused rank's own log says, where it is on this node."""
+    if outcome.first and outcome.first.rank in culprit.ranks:
+        return "; that is this rank itself"
     here = [p for p in outcome.processes if p.rank is not None and p.rank in culprit.ranks and p != outcome.first]
     said = excerpt(read(here[0])).error if here else ""
     return f"; the log of {here[0].name} says: {said}" if said else "; look at that log first"
@@ -218,17 +249,22 @@ def _of_another(likely: Evidence) -> list[str]:
 def _want_of_memory(outcome: Outcome) -> bool:
     """Only SIGKILL: the kernel sends no other signal for it."""
     first = outcome.first
-    return bool(outcome.oom_kills) and first is not None and first.returncode == -signal.SIGKILL
+    return bool(outcome.oom_kills) and first is not None and first.returncode in _KILLED
 
 
-def _quote(evidence: Evidence) -> bytes:
-    """The lines, in a frame that names the file. Nothing of ours stands above a traceback, which needs no heading."""
+def _quote(evidence: Evidence, room: int) -> bytes:
+    """The lines, in a frame that names the file. Nothing of ours stands above a traceback, which needs no heading.
+
+    Args:
+        room: for so many last lines; a traceback is cut already.
+    """
     log, lines = evidence.process.log, evidence.excerpt.lines
     if log is None:
         return b""
     path = log.encode(errors="backslashreplace")
     if not lines:
         return b"ma2l: it wrote nothing to " + path + b"\n"
+    lines = lines if evidence.excerpt.traceback else lines[-room:]
     text = b"".join(line + b"\n" for line in lines)
     if evidence.excerpt.traceback:
         return text + b"--- from " + path + b"\n"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ma2l.diagnose.ends import last_bytes
+from ma2l.diagnose.excerpt import visible
 from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd
 from ma2l.diagnose.report import examine
 
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of an outcome file: far above that of 512 workers."""
+LONGEST_TEXT = 4096
+"""Characters of a text in an outcome file, of which paths are the longest."""
 MOST = 10_000
 """Entries of a directory that are looked at."""
 _AGAIN = r"(?:\.attempt(?P<attempt>\d{1,9}))?"
 _ASIDE = r"(?P<aside>\.\d{1,9})?"  # how ma2l msrun sets files of an earlier run aside
 _NODE = r"(?:node\d{1,9}\.)?"  # where every server is a job of its own
-_OUTCOME = re.compile(rf"node(?P<node>\d{{1,9}})\.outcome{_AGAIN}\.json{_ASIDE}")
+# A node that does not know its number is called by its host's name; a scheduler of its own is on no node.
+_OUTCOME = re.compile(rf"(?:node(?:\d{{1,9}}|-[^/]+)|scheduler)\.outcome{_AGAIN}\.json{_ASIDE}")
 _LOGS = (
     ("rank", re.compile(rf"{_NODE}worker_(?P<number>\d{{1,9}}){_AGAIN}\.log{_ASIDE}")),
     ("rank", re.compile(rf".+-proc-rank-(?P<number>\d{{1,9}})-device-(?P<device>\d{{1,9}}){_AGAIN}\.txt")),
@@ -90,6 +94,8 @@ def parse(content: bytes) -> Outcome:
         data = json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except ValueError as error:  # cut off, binary, or a number that is no number of anything
+        raise ValueError("it is torn") from error
     if not isinstance(data, dict) or not isinstance(data.get("processes"), list):
         raise ValueError("it is no outcome file")
     if data.get("cause") not in _CAUSES:
@@ -132,8 +138,8 @@ def _hang(data: Any) -> Hang | None:
     frames = data.get("frames")
     return Hang(
         suspect=_field(data, "suspect", str, "a process"),
-        sentence=data["sentence"],
-        frames=tuple(frame for frame in frames if isinstance(frame, str)) if isinstance(frames, list) else (),
+        sentence=_text(data["sentence"]),
+        frames=tuple(_text(frame) for frame in frames if isinstance(frame, str)) if isinstance(frames, list) else (),
         stacks=_field(data, "stacks", str, None),
     )
 
@@ -142,7 +148,14 @@ def _field(data: dict[str, Any], name: str, kind: type, default: Any) -> Any:
     value = data.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         return default
+    if isinstance(value, str):
+        return _text(value)
     return default if isinstance(value, int) and abs(value) >= 1 << 53 else value
+
+
+def _text(value: str) -> str:
+    """What somebody else wrote, as a part of one line."""
+    return visible(value[:LONGEST_TEXT])
 
 
 def _time(data: dict[str, Any], name: str) -> float | None:
@@ -174,9 +187,7 @@ def _content(path: str) -> bytes:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return str(error.strerror)
-    return "it is torn" if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else str(error)
+    return str(error.strerror if isinstance(error, OSError) else error)
 
 
 def _attempt(match: re.Match[str]) -> tuple[int, int]:
@@ -216,7 +227,8 @@ def _at_home(outcome: Outcome, directory: str, aside: str) -> Outcome:
 
     def moved(process: ProcessEnd) -> ProcessEnd:
         name = os.path.basename(process.log or "")
-        return replace(process, log=os.path.join(directory, name + aside) if name else None)
+        path = os.path.join(directory, name + aside)
+        return replace(process, log=path if name and os.access(path, os.R_OK) else None)
 
     first = moved(outcome.first) if outcome.first else None
     hang = outcome.hang

@@ -118,8 +118,8 @@ def job_scope(figures: Figures, world_size: int | None, servers: int | None) -> 
         world_size: ranks of the job (in single-server mode of one server) as launchers know; ``None`` where none does.
         servers: number of servers that are jobs of their own; 0 where they are not, ``None`` where nobody says.
     """
-    seen = {server for server, _ in figures.named} | figures.accuracy.keys()
-    known = [server for server in seen if server is not None]
+    # Of Ais-Bench's versions some write accuracy_0.json in any mode: only throughputs tell.
+    known = [server for server, _ in figures.named if server is not None]
     single = bool(known) if servers is None else servers > 0
     size, problems = world_size or figures.ranksize, []
     if world_size and figures.ranksize not in (None, world_size):
@@ -148,7 +148,7 @@ def merge(figures: Figures, scope: Scope, run: Run, further: Iterable[str] = ())
     total = sum(have.values()) if len(have) == len(scope.ranks) else None
     single = bool(scope.ranks) and scope.ranks[0][0] is not None
     servers = _servers(figures, scope) if single else ()
-    accuracy = _mean([one.accuracy for one in servers]) if single else figures.accuracy.get(None)
+    accuracy = _mean([one.accuracy for one in servers]) if single else _of_the_job(figures)
     ratio = _mean([one.throughput for one in servers]) if single else total
     values = list(have.values())
     mean = sum(values) / len(values) if values else 0.0
@@ -189,9 +189,15 @@ def _without_accuracy(figures: Figures, scope: Scope) -> tuple[str, ...]:
     names = [
         "accuracy.json" if key is None else f"accuracy_{key}.json"
         for key in scope.accuracies
-        if key not in figures.accuracy
+        if key not in figures.accuracy and (key is not None or _of_the_job(figures) is None)
     ]
     return folded([f"there is no {name}" for name in names])
+
+
+def _of_the_job(figures: Figures) -> float | None:
+    """The accuracy of a job that is not in single-server mode. Rank 0, which is on the first server, has the word."""
+    first = min((server for server in figures.accuracy if server is not None), default=None)
+    return figures.accuracy.get(None if None in figures.accuracy else first)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

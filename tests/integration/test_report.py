@@ -159,10 +159,13 @@ def test_a_success_says_nothing_and_is_written_down(here: str, script: Any) -> N
     ("words", "code", "line"),
     [
         ((), 2, "cannot explain a run: no log directory was named; write ma2l explain LOG_DIR..."),
+        (("",), 2, "cannot explain a run: no log directory was named; write ma2l explain LOG_DIR..."),
         (("--soon", "x"), 2, "cannot use the option --soon: ma2l explain has none; see ma2l explain --help"),
         (("gone",), 78, "cannot read the logs in {here}/gone: No such file or directory; name a log directory"),
         (("file",), 78, "cannot read the logs in {here}/file: Not a directory; name a log directory"),
         (("empty",), 78, ("cannot explain empty: there are no logs of ma2l in it; "
+            "name the directory with worker_*.log or node*.outcome.json")),
+        (("loop",), 78, ("cannot explain loop: there are no logs of ma2l in it; "
             "name the directory with worker_*.log or node*.outcome.json")),
         (("above",), 78, "cannot explain above: there are no logs of ma2l in it; it holds above/run; name one"),
     ],
@@ -171,6 +174,8 @@ def test_a_wrong_command_line_is_one_line(here: str, words: tuple[str, ...], cod
     Path(here, "file").touch()
     Path(here, "empty").mkdir()
     Path(here, "above/run").mkdir(parents=True)
+    Path(here, "loop").mkdir()
+    Path(here, "loop/itself").symlink_to("itself")
     done = explained(here, *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr == f"ma2l: error: {line.format(here=here)}\n"

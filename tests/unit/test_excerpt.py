@@ -73,6 +73,50 @@ def test_the_exception_that_led_to_another_is_named() -> None:
     assert len(found.lines) <= WHOLE
 
 
+def test_a_chain_that_was_survived_did_not_lead_to_what_came_later() -> None:
+    bridge = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    last = SHORT.replace("ValueError: bad batch", "OSError: closed")
+    long = last.replace("    main()\n", "    main()\n" + '  File "train.py", line 7, in f\n    g()\n' * 9)
+    for found in (excerpt(f"{SHORT}{bridge}{SHORT}{NOISE}{end}".encode()) for end in (last, long)):
+        assert found.lines[0] == b"Traceback (most recent call last):"
+        assert "ValueError: bad batch" not in text(found)
+
+
+def test_the_traceback_of_a_loader_s_worker_stands_for_that_of_the_loop() -> None:
+    """The form is that of ``torch/_utils.py``."""
+    loop = SHORT.replace("ValueError: bad batch", "ValueError: Caught ValueError in DataLoader worker process 0.")
+    found = excerpt(f"{loop}Original {SHORT}\n".encode())
+    assert text(found) == f"Original {SHORT}"
+    assert (found.error, found.fatal) == ("ValueError: bad batch", True)
+
+
+TORCHRUN = (
+    SHORT.replace("ValueError: bad batch", "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ")
+    + "====\ntrain.py FAILED\n----\nFailures:\n"
+    + "  rank      : 3 (local_rank: 3)\n" * 20
+)
+
+
+def test_what_torchrun_says_does_not_hide_what_a_rank_died_of() -> None:
+    found = excerpt(f"{NOISE}{SHORT}E1126 failed (exitcode: 1) local_rank: 3\n{TORCHRUN}".encode())
+    assert text(found).startswith(SHORT)
+    assert (found.error, found.fatal) == ("ValueError: bad batch", True)
+    assert not excerpt(f"{SHORT}{NOISE}{TORCHRUN}".encode()).fatal
+    assert "ChildFailedError" in excerpt(f"{NOISE}{TORCHRUN}".encode()).error
+
+
+def test_of_several_ranks_in_one_log_the_first_that_shows_no_symptom_counts() -> None:
+    def died(rank: int, of: str) -> str:
+        return "".join(f"[rank{rank}]: {line}\n" for line in SHORT.replace("ValueError: bad batch", of).splitlines())
+
+    symptom, mistake = "RuntimeError: EI0006: Getting socket times out", "KeyError: 'x'"
+    for order in ((symptom, mistake, symptom), (mistake, symptom, "OSError: 5"), (symptom, symptom, mistake)):
+        log = "".join(died(rank, of) for rank, of in enumerate(order))
+        assert excerpt((NOISE + log + TORCHRUN).encode()).error == mistake
+    assert text(excerpt((died(0, symptom) + died(1, symptom)).encode())) == died(0, symptom)
+    assert excerpt((died(0, "KeyError: 1") + died(0, "OSError: 2")).encode()).error == "OSError: 2", "one rank alone"
+
+
 def test_a_short_chain_is_shown_whole() -> None:
     first = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nKeyError: 1\n'
     bridge = "\nThe above exception was the direct cause of the following exception:\n\n"

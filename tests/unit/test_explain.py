@@ -34,8 +34,15 @@ def write(
     processes = tuple(end(rank, code, at) for rank, (code, at) in ends.items())
     failed = next((process for process in processes if process.returncode not in (0, -15)), None)
     cause = "failure" if failed else "success"
-    given = {"exit_code": failed.returncode if failed else 0, "signum": None, "cause": cause, "first": failed, **fields}
-    outcome = Outcome(run_id="R", node_rank=node, processes=processes, host=f"host{node}", **given)
+    given = {
+        "exit_code": failed.returncode if failed else 0,
+        "signum": None,
+        "cause": cause,
+        "first": failed,
+        "processes": processes,
+        **fields,
+    }
+    outcome = Outcome(run_id="R", node_rank=node, host=f"host{node}", **given)
     (directory / f"node{node}.outcome.json").write_text(as_json(outcome, compose(outcome)))
     for rank, text in logs.items():
         (directory / f"worker_{rank}.log").write_text(text)
@@ -196,10 +203,64 @@ def test_a_node_whose_outcome_is_missing_on_shared_storage_is_seen_by_its_logs(t
     assert any("rank 1 failed first: its log shows an error" in line for line in said(tmp_path))
 
 
+def test_a_hang_whose_suspect_could_not_be_ended_is_one_all_the_same(tmp_path: Path) -> None:
+    stuck = replace(end(1, 0, 100.0), returncode=None, ended_at=None)
+    write(tmp_path, 0, {0: (-15, 100.0)}, {}, cause="hang", exit_code=252, first=stuck, hang=HANG_OF_1)
+    assert said(tmp_path)[-1] == f"node 0 (host0, {tmp_path}): hang: {HANG_OF_1.sentence}; exit code 252"
+
+
+def test_a_run_that_was_called_off_is_said_to_be_such(tmp_path: Path) -> None:
+    write(tmp_path, 0, {0: (-15, 100.0)}, {}, cause="called off", exit_code=203)
+    assert said(tmp_path) == [f"node 0 (host0, {tmp_path}): called off; exit code 203"]
+
+
+@pytest.mark.parametrize("name", ["node-pod-7.outcome.json", "scheduler.outcome.json"])
+def test_the_outcome_of_a_node_without_a_number_is_found(tmp_path: Path, name: str) -> None:
+    write(tmp_path, 0, {0: (7, 100.0)}, {0: TRACEBACK})
+    os.rename(tmp_path / "node0.outcome.json", tmp_path / name)
+    assert "rank 0 failed first: exit code 7" in said(tmp_path)[-1]
+
+
+def test_a_log_that_is_missing_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    write(tmp_path, 0, {0: (7, 100.0)}, {})
+    assert said(tmp_path)[:-1] == [f"there is no log of rank 0 in {tmp_path} that could be read"]
+
+
+def test_of_many_nodes_those_that_failed_first_are_named(tmp_path: Path) -> None:
+    for node in range(64):
+        write(tmp_path / str(node), node, {node: (7, 100.0 + 3 * node)}, {node: TRACEBACK})
+    lines = said(*(tmp_path / str(node) for node in reversed(range(64))))
+    assert len(lines) <= 25
+    assert [f"node {node} (" in line for node, line in zip(range(1, 9), lines[4:])] == [True] * 8
+    assert lines[12] == "and 55 other nodes"
+
+
+def test_without_a_time_nothing_is_said_of_when(tmp_path: Path) -> None:
+    first = replace(end(0, 7, 0.0), ended_at=None)
+    write(tmp_path, 0, {0: (7, 1e9), 1: (7, 1e9)}, {0: TRACEBACK, 1: TRACEBACK}, first=first)
+    assert "rank 1 ended the same way" in said(tmp_path)
+
+
+def test_a_text_of_somebody_else_stays_one_line_and_leaves_the_terminal_alone(tmp_path: Path) -> None:
+    first = replace(end(0, 7, 100.0), name="rank 0\n\x1b[2Jall is well\r", device="\ud800" * 10_000)
+    write(tmp_path, 0, {0: (7, 100.0)}, {0: "step\n"}, first=first, processes=(first,))
+    lines = said(tmp_path)
+    assert len(lines) == 4
+    assert "\x1b" not in lines[-1]
+    assert len(lines[-1]) < 10_000
+
+
+@pytest.mark.parametrize("digits", [10, 5000])
+def test_a_rank_of_many_digits_is_a_name(tmp_path: Path, digits: int) -> None:
+    odd = replace(end(1, 7, 101.0), name=f"rank {'9' * digits}")
+    write(tmp_path, 0, {0: (7, 100.0)}, {0: TRACEBACK}, processes=(end(0, 7, 100.0), odd))
+    assert any(line.startswith("rank 999") for line in said(tmp_path))
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b"{}", b"\xff\x00", b"[" * 100_000, b'{"processes": 3, "cause": "failure"}',
-     b'{"processes": [], "cause": "plague"}', b"x" * (LARGEST + 1)],
+     b'{"processes": [], "cause": "plague"}', b'{"processes": ' + b"9" * 5000 + b"}", b"x" * (LARGEST + 1)],
     ids=lambda content: repr(content[:20]),
 )  # fmt: skip
 def test_an_outcome_file_that_is_none_is_said_and_the_logs_tell(tmp_path: Path, content: bytes) -> None:
@@ -278,6 +339,9 @@ def test_a_path_in_an_outcome_file_is_not_followed_out_of_the_directory(tmp_path
 
 def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LookupError):
+        explain([str(tmp_path)])
+    (tmp_path / "node0.outcome.json").write_text("{")
+    with pytest.raises(LookupError, match="cannot be used"):
         explain([str(tmp_path)])
     with pytest.raises(FileNotFoundError):
         explain([str(tmp_path / "gone")])

@@ -65,3 +65,12 @@ def test_the_report_guesses_where_the_scheduler_is_on_another_node() -> None:
 def test_a_worker_too_many_is_explained() -> None:
     (line,) = report.hints(end("worker_extra.log"))
     assert line.startswith("the scheduler refused this worker, because the job has its workers already or ")
+
+
+@pytest.mark.parametrize(
+    "line", ["The new node: x(role: MS_WORKER) " * 100_000, "expected node number: 2" + "0" * 5000]
+)
+def test_a_log_that_no_scheduler_writes_is_read_in_a_moment(tmp_path: Path, line: str) -> None:
+    text = (DATA / "scheduler_one_of_two.log").read_text().replace("expected node number: 2", line)
+    (tmp_path / "scheduler.log").write_text(text)
+    assert shortfall(str(tmp_path / "scheduler.log")) == f"{FORMED_NOT}no worker came in time; {ADVICE}"

@@ -101,6 +101,21 @@ def test_want_of_memory_is_said_where_the_counter_proves_it(returncode: int, kil
     assert any("the kernel killed 2 processes of this container" in line for line in found.causes) is said
 
 
+def test_want_of_memory_is_said_where_a_shell_or_a_loader_tells_of_the_kill() -> None:
+    shell = told(0, {0: (137, 1.0)}, {0: "Killed\n"}, oom_kills=1)
+    assert "exit code 137, out of memory, after 1.0 s" in shell.verdict
+    loader = "RuntimeError: DataLoader worker (pid 17403) is killed by signal: Killed. \n"
+    for kills, said in ((1, True), (0, False)):
+        found = told(0, {0: (1, 1.0)}, {0: loader}, oom_kills=kills)
+        assert any("the kernel killed 1 process of this container" in line for line in found.causes) is said
+
+
+def test_a_crash_of_what_a_shell_ran_is_seen_as_one() -> None:
+    crash = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x02 (most recent call first):\n"
+    log = f'{crash}  File "op.py", line 7 in run\n' + "extension\n" * 40
+    assert told(0, {0: (139, 1.0)}, {0: log}).quote.startswith(b"Fatal Python error: Segmentation fault\n")
+
+
 def test_plain_last_lines_stand_in_a_frame_that_names_the_file() -> None:
     found = told(0, {0: (1, 1.0)}, {0: "".join(f"line {n}\n" for n in range(99)) + "unfinished"})
     first, *lines, last = found.quote.decode().splitlines()
@@ -163,6 +178,52 @@ def test_a_traceback_that_nobody_knows_is_a_cause_as_well() -> None:
 )
 def test_otherwise_nobody_else_is_blamed(first: str, other: str) -> None:
     assert told(0, {0: (1, 5.0), 1: (-15, 5.1)}, {0: first, 1: other}).likely is None
+
+
+VAGUE = "RuntimeError: call acl api failed\n"
+
+
+def test_an_error_that_says_little_is_not_the_likely_cause_where_another_says_more() -> None:
+    ends = {0: (1, 5.0), 1: (1, 5.1), 2: (1, 9.0)}
+    assert told(0, ends, {0: EI0006, 1: VAGUE, 2: OOM}).likely == "rank 2"
+    assert told(0, ends, {0: EI0006, 1: VAGUE, 2: "step\n"}).likely == "rank 1"
+
+
+def test_the_accused_comes_before_others_whose_logs_show_a_cause() -> None:
+    accusing = "EI0002: The Notify register has not received the Notify record from remote rank [2].base\n"
+    ends = {0: (1, 5.0), 1: (1, 5.1), 2: (-9, 9.0)}
+    assert told(0, ends, {0: accusing, 1: OOM, 2: TRACEBACK}).likely == "rank 2"
+    assert told(0, ends, {0: accusing, 1: OOM, 2: "step\n"}).likely == "rank 1"
+
+
+RESET = "WARNING Retrying: ConnectionResetError(104, 'Connection reset by peer')\n"
+MISFIT = TRACEBACK.replace("ValueError: bad batch", "RuntimeError: The size of tensor a must match")
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        RESET + TRACEBACK,  # survived
+        RESET + MISFIT,
+        TRACEBACK + "[ERROR] HCCL hdc connect down\n",  # a consequence
+        TRACEBACK + "\n[ERROR] HCCL EI0006: Getting socket times out.\n",
+    ],
+)
+def test_a_symptom_around_the_traceback_of_a_mistake_does_not_make_it_one(log: str) -> None:
+    found = told(0, {0: (1, 5.0), 1: (-15, 5.1)}, {0: log, 1: OOM})
+    assert (found.causes, found.likely, found.known) == ((), None, {})
+    assert told(0, {0: (1, 5.0), 1: (1, 5.1)}, {0: EI0006, 1: log}).likely == "rank 1"
+
+
+@pytest.mark.parametrize("text", [EI0006, f"HCCL error\n\n----\n- Ascend Error Message:\n----\n{EI0006}"])
+def test_a_symptom_in_or_below_the_traceback_of_a_call_is_one(text: str) -> None:
+    log = TRACEBACK.replace("ValueError: bad batch\n", f"RuntimeError: {text}")
+    assert told(0, {0: (1, 5.0), 1: (-15, 5.1)}, {0: log, 1: OOM}).likely == "rank 1"
+
+
+def test_who_accuses_itself_is_not_sent_to_look_elsewhere() -> None:
+    found = told(0, {0: (1, 5.0)}, {0: "EI0002 Notify record from remote rank [0].base\n"})
+    assert "it accuses rank 0; that is this rank itself" in found.causes
 
 
 def test_whoever_is_accused_is_followed_to_its_log() -> None:
@@ -244,6 +305,16 @@ def test_the_report_is_short_however_much_there_is_to_say() -> None:
     lines = len(found.quote.splitlines()) + len(found.causes) + len(found.others) + 1
     assert lines <= 25
     assert "other ways of ending" in found.others[-2]
+
+
+def test_fewer_last_lines_are_shown_where_there_is_much_else_to_say() -> None:
+    accusing = "Notify record from remote rank [5].base\nEI0002\n" + EI0006
+    log = "".join(f"step {n}\n" for n in range(30)) + accusing
+    logs = {n: f"error {chr(65 + n % 26)}\n" for n in range(30)}
+    ends = {n: (n + 1 if n else -9, 1.0 + n) for n in range(30)}
+    found = told(0, ends, {**logs, 0: log, 29: OOM}, oom_kills=2, log_dir="/logs")
+    assert len(found.quote.splitlines()) + len(found.causes) + len(found.others) + 1 == 25
+    assert found.quote.splitlines()[-2] == EI0006.strip().encode()
 
 
 def test_a_failure_names_the_process_of_the_cause() -> None:

@@ -53,6 +53,14 @@ def test_servers_are_averaged_where_each_is_a_job() -> None:
     assert result.single_server
 
 
+def test_an_accuracy_with_a_server_in_its_name_makes_no_server_a_job() -> None:
+    """Some versions of Ais-Bench write it in any mode."""
+    files = {**normal({0: 1.0, 1: 2.0}, 2, None), "accuracy_0.json": "0.7", "accuracy_1.json": "0.6"}
+    result = result_of([job(files)])
+    assert (result.single_server, result.throughput_ratio, result.accuracy) == (False, 3.0, 0.7)
+    assert (result.complete, result.notes) == (True, ())
+
+
 def test_a_job_in_several_places_is_one() -> None:
     places = [job(normal({0: 1.0, 1: 2.0}, 4)), job(normal({2: 3.0, 3: 4.0}, None, None))]
     assert result_of(places).throughput_ratio == 10.0

@@ -52,3 +52,9 @@ def test_an_empty_value_is_shown_as_empty() -> None:
 )
 def test_command_lines(argv: list[str], shown: list[str]) -> None:
     assert mask_argv(argv) == tuple(shown)
+
+
+def test_a_long_word_does_not_hold_up_the_start() -> None:
+    """The longest word that Linux lets anybody pass; a quadratic search of it takes minutes."""
+    word = "a" * 131_071
+    assert mask_argv(["python", "-c", word]) == ("python", "-c", word)

@@ -99,6 +99,8 @@ HOSTILE = [
     b"socket type[0], listen on ip[",
     b"E",
     b"\\S* ",
+    b"serverId[",
+    b"srcRank[",
     b"port 1 ",
 ]
 
@@ -109,6 +111,12 @@ def test_a_log_that_repeats_the_beginning_of_a_pattern_shows_nothing(text: bytes
     log = (text * LIMIT)[:LIMIT]
     assert known(log) == []
     assert accused(log) is None
+
+
+def test_an_accused_of_too_many_digits_is_nobody() -> None:
+    assert accused(b"Failed to connect agent[" + b"1" * 5000 + b"]") is None
+    assert str(accused(b"Failed to connect agent[" + b"1" * 5000 + b",7]")) == "rank 7"
+    assert accused(b"Timed out node list is: {worker}") is None
 
 
 def test_no_pattern_can_explode() -> None:
