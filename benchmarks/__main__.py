@@ -1,0 +1,161 @@
+"""``python -m benchmarks [--quick] [--rounds N] [--rows NAME,...] [--peers NAME,...]``: measure, in turn, and report.
+
+Every round runs every peer once, A B C A B C, so that whatever else the machine does meets all of them. The raw data go
+to ``docs/explanation/performance.json``, the report made of them beside it. ``--quick`` writes nothing: it compares ma2l
+with the floor and with the peers that are there, and fails where a ratio has fallen behind by more than twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+
+from benchmarks import launching, logs, soak, tables
+from benchmarks.bar import behind
+from benchmarks.peers import HERE, ROOT, Peer, peers
+from benchmarks.readings import Reading, as_json
+from benchmarks.runs import Stuck
+
+Measure = Callable[[], Iterable[Reading]]
+DATA = os.path.join(ROOT, "docs", "explanation", "performance.json")
+
+
+def main() -> int:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="ma2l beside its peers")
+    parser.add_argument("--quick", action="store_true", help="a few minutes; fails where ratios are far behind")
+    parser.add_argument("--rounds", type=int, default=0, help="how often each is measured (default: 7, quick 5)")
+    parser.add_argument("--rows", default="", help="comma-separated: " + ", ".join(ROWS))
+    parser.add_argument("--peers", default="", help="comma-separated names, beside ma2l and the floor")
+    asked = parser.parse_args()
+    rounds = asked.rounds or (5 if asked.quick else 7)
+    rows = asked.rows.split(",") if asked.rows else ["start", "failure", "idle"] if asked.quick else list(ROWS)
+    with tempfile.TemporaryDirectory() as directory:
+        worker, floor = (_compiled(name, directory) for name in ("worker", "floor"))
+        wanted = [p for p in peers(floor) if not asked.peers or p.name in ("floor", "ma2l", *asked.peers.split(","))]
+        readings = [*_absent(wanted), *_measured(rows, [p for p in wanted if not p.missing], directory, worker, rounds)]
+    if asked.quick:
+        complaints = behind(readings)
+        print("\n".join(complaints) or "no ratio is far behind")
+        return 1 if complaints else 0
+    os.makedirs(os.path.dirname(DATA), exist_ok=True)
+    with open(DATA, "w", encoding="ascii") as file:
+        file.write(as_json(_machine(), readings))
+    return subprocess.run([sys.executable, "-m", "benchmarks.report"], cwd=ROOT, check=False).returncode
+
+
+def _start(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    for ranks, turns in ((1, rounds), (8, rounds), (16, rounds), (64, min(rounds, 3)), (512, min(rounds, 3))):
+        for _ in range(turns):
+            yield launching.bare_python()
+            for peer in there:
+                if ranks <= peer.most:
+                    yield from _tried("start", f"{ranks} workers", peer, lambda p: launching.start(p, directory, worker, ranks))  # noqa: B023, E501
+
+
+def _failure(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    ending = [peer for peer in there if peer.ends]
+    for turn in range(rounds):
+        for peer in ending:
+            yield from _tried("failure", "exit 7", peer, lambda p: launching.failure(p, directory, worker))
+        for need in (0, 500, 5000):
+            for peer in ending if turn < 3 else ():
+                case = f"workers need {need / 1e3:g} s"
+                yield from _tried("stop", case, peer, lambda p: launching.stop(p, directory, worker, need))  # noqa: B023
+
+
+def _faults(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    for name in launching.FAULTS:
+        for peer in there:
+            if peer.ends:
+                yield from _tried("faults", name, peer, lambda p: launching.fault(p, directory, worker, name))  # noqa: B023
+
+
+def _idle(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    for _ in range(min(rounds, 3)):
+        for peer in there:
+            yield from _tried("idle", "8 workers", peer, lambda p: launching.idle(p, directory, worker))
+
+
+def _logs(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    for ranks in (8, 16):
+        for _ in range(min(rounds, 5)):
+            for peer in there:
+                if peer.name == "floor" or peer.hides:
+                    measure = lambda p: logs.hidden(p, directory, worker, ranks, 1000)  # noqa: B023, E731
+                    yield from _tried("logs, hidden", f"{ranks} ranks, 1000 MB", peer, measure)
+        for _ in range(min(rounds, 3)):
+            for peer in there:
+                if peer.shows:
+                    measure = lambda p: logs.shown(p, directory, worker, ranks, 200)  # noqa: B023, E731
+                    yield from _tried("logs, shown", f"{ranks} ranks, 200 MB", peer, measure)
+
+
+def _tables(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    for servers in (1, 16, 256, 4096, 16384):
+        for form in ("template 2", "1.0", "1.2", "2.0"):
+            for _ in range(min(rounds, 3)):
+                yield from tables.tables(directory, servers, form)
+
+
+def _soak(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    ma2l = next(peer for peer in there if peer.name == "ma2l")
+    yield from _tried("soak", "200 restarts", ma2l, lambda p: soak.restarts(p, directory, worker, 200))
+    yield from _tried("soak", "1 million lines", ma2l, lambda p: soak.lines(p, directory, worker, 1))
+
+
+ROWS: dict[str, Callable[[list[Peer], str, str, int], Iterator[Reading]]] = {
+    "start": _start,
+    "failure": _failure,
+    "faults": _faults,
+    "idle": _idle,
+    "logs": _logs,
+    "tables": _tables,
+    "soak": _soak,
+}
+
+
+def _measured(rows: list[str], there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    for row in rows:
+        print(f"{row}: {rounds} rounds at most of {', '.join(peer.name for peer in there)}", file=sys.stderr)
+        yield from ROWS[row](there, directory, worker, rounds)
+
+
+def _tried(row: str, case: str, peer: Peer, measure: Callable[[Peer], Iterator[Reading]]) -> list[Reading]:
+    """A peer that cannot do it is a row of the report too."""
+    try:
+        return list(measure(peer))
+    except Stuck as error:
+        return [Reading(row, case, peer.name, "why not", str(error))]
+
+
+def _absent(wanted: list[Peer]) -> list[Reading]:
+    return [Reading("absent", "", peer.name, "why not", peer.missing) for peer in wanted if peer.missing]
+
+
+def _compiled(name: str, directory: str) -> str:
+    program = os.path.join(directory, name)
+    subprocess.run([shutil.which("cc") or "gcc", "-O2", "-o", program, os.path.join(HERE, f"{name}.c")], check=True)
+    return program
+
+
+def _machine() -> dict[str, str]:
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
+    return {
+        "date": date.today().isoformat(),
+        "CPU": f"{len(os.sched_getaffinity(0))} x {model}",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Where ma2l has to stand, as ratios to what was measured beside it: absolute times say more of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.readings import Reading, median
+
+
+@dataclass(frozen=True)
+class Bar:
+    """``what`` of ma2l is at most ``most`` times that of another."""
+
+    row: str
+    case: str
+    what: str
+    than: str
+    most: float
+
+
+BARS = (
+    Bar("start", "8 workers", "first up (ms)", "mpirun 4.1", 2.5),
+    Bar("start", "8 workers", "no-op run (ms)", "python -I -S -c pass", 16),
+    Bar("start", "512 workers", "no-op run (ms)", "mpirun 4.1", 0.5),
+    Bar("failure", "exit 7", "gone after (ms)", "mpirun 4.1", 0.5),
+    Bar("idle", "8 workers", "memory (MB)", "mpirun 4.1", 4),
+    Bar("logs, hidden", "8 ranks, 1000 MB", "workers write (s)", "floor", 1.02),
+)
+SLACK = 2.0
+"""How far behind is a failure of ``--quick``: machines are shared and noisy."""
+
+
+def ratio(readings: Sequence[Reading], bar: Bar) -> float | None:
+    """ma2l's median by the other's, ``None`` where one of both is missing."""
+    other_case = "" if bar.than.startswith("python") else bar.case
+    own = median(readings, bar.row, bar.case, "ma2l", bar.what)
+    other = median(readings, bar.row, other_case, bar.than, bar.what)
+    return own / other if own is not None and other else None
+
+
+def behind(readings: Sequence[Reading]) -> list[str]:
+    """A line for each bar that ma2l misses by more than SLACK times, and for readings that must not be missing."""
+    lines = [
+        f"{bar.row}, {bar.case}: {bar.what} is {found:.2f} times that of {bar.than}, the bar is {bar.most:g}"
+        for bar in BARS
+        if (found := ratio(readings, bar)) is not None and found > bar.most * SLACK
+    ]
+    return lines + [f"{r.row}, {r.case}: ma2l could not be measured: {r.value}" for r in readings if _failed(r)]
+
+
+def _failed(reading: Reading) -> bool:
+    return reading.peer == "ma2l" and reading.what == "why not"
