@@ -1,8 +1,8 @@
 """``python -m benchmarks [--quick] [--rounds N] [--rows NAME,...] [--peers NAME,...]``: measure, in turn, and report.
 
-Every round runs every peer once, A B C A B C, so that whatever else the machine does meets all of them. The raw data go
-to ``docs/explanation/performance.json``, the report made of them beside it. ``--quick`` writes nothing: it compares ma2l
-with the floor and with the peers that are there, and fails where a ratio has fallen behind by more than twice.
+Every round runs every peer once, A B C A B C, so that whatever else the machine does meets all of them. The raw data
+go to ``docs/explanation/performance.json``, the report made of them beside it. ``--quick`` writes nothing: it compares
+ma2l with the peers that are there, and fails where a ratio has fallen behind by more than twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 from benchmarks import launching, logs, soak, tables
@@ -23,7 +23,6 @@ from benchmarks.peers import HERE, ROOT, Peer, peers
 from benchmarks.readings import Reading, as_json
 from benchmarks.runs import Stuck
 
-Measure = Callable[[], Iterable[Reading]]
 DATA = os.path.join(ROOT, "docs", "explanation", "performance.json")
 
 
@@ -57,31 +56,34 @@ def _start(there: list[Peer], directory: str, worker: str, rounds: int) -> Itera
             yield launching.bare_python()
             for peer in there:
                 if ranks <= peer.most:
-                    yield from _tried("start", f"{ranks} workers", peer, lambda p: launching.start(p, directory, worker, ranks))  # noqa: B023, E501
+                    yield from _tried(
+                        "start", f"{ranks} workers", peer, launching.start(peer, directory, worker, ranks)
+                    )
 
 
 def _failure(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     ending = [peer for peer in there if peer.ends]
-    for turn in range(rounds):
+    for _ in range(rounds):
         for peer in ending:
-            yield from _tried("failure", "exit 7", peer, lambda p: launching.failure(p, directory, worker))
-        for need in (0, 500, 5000):
-            for peer in ending if turn < 3 else ():
-                case = f"workers need {need / 1e3:g} s"
-                yield from _tried("stop", case, peer, lambda p: launching.stop(p, directory, worker, need))  # noqa: B023
+            yield from _tried("failure", "exit 7", peer, launching.failure(peer, directory, worker))
+    for need in (0, 500, 5000):
+        for _ in range(min(rounds, 3)):
+            for peer in ending:
+                measured = launching.stop(peer, directory, worker, need)
+                yield from _tried("stop", f"workers need {need / 1e3:g} s", peer, measured)
 
 
 def _faults(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     for name in launching.FAULTS:
         for peer in there:
             if peer.ends:
-                yield from _tried("faults", name, peer, lambda p: launching.fault(p, directory, worker, name))  # noqa: B023
+                yield from _tried("faults", name, peer, launching.fault(peer, directory, worker, name))
 
 
 def _idle(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     for _ in range(min(rounds, 3)):
         for peer in there:
-            yield from _tried("idle", "8 workers", peer, lambda p: launching.idle(p, directory, worker))
+            yield from _tried("idle", "8 workers", peer, launching.idle(peer, directory, worker))
 
 
 def _logs(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
@@ -89,13 +91,13 @@ def _logs(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterat
         for _ in range(min(rounds, 5)):
             for peer in there:
                 if peer.name == "floor" or peer.hides:
-                    measure = lambda p: logs.hidden(p, directory, worker, ranks, 1000)  # noqa: B023, E731
-                    yield from _tried("logs, hidden", f"{ranks} ranks, 1000 MB", peer, measure)
+                    measured = logs.hidden(peer, directory, worker, ranks, 1000)
+                    yield from _tried("logs, hidden", f"{ranks} ranks, 1000 MB", peer, measured)
         for _ in range(min(rounds, 3)):
             for peer in there:
                 if peer.shows:
-                    measure = lambda p: logs.shown(p, directory, worker, ranks, 200)  # noqa: B023, E731
-                    yield from _tried("logs, shown", f"{ranks} ranks, 200 MB", peer, measure)
+                    measured = logs.shown(peer, directory, worker, ranks, 200)
+                    yield from _tried("logs, shown", f"{ranks} ranks, 200 MB", peer, measured)
 
 
 def _tables(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
@@ -107,8 +109,8 @@ def _tables(there: list[Peer], directory: str, worker: str, rounds: int) -> Iter
 
 def _soak(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     ma2l = next(peer for peer in there if peer.name == "ma2l")
-    yield from _tried("soak", "200 restarts", ma2l, lambda p: soak.restarts(p, directory, worker, 200))
-    yield from _tried("soak", "1 million lines", ma2l, lambda p: soak.lines(p, directory, worker, 1))
+    yield from _tried("soak", "200 restarts", ma2l, soak.restarts(ma2l, directory, worker, 200))
+    yield from _tried("soak", "1 million lines", ma2l, soak.lines(ma2l, directory, worker, 1))
 
 
 ROWS: dict[str, Callable[[list[Peer], str, str, int], Iterator[Reading]]] = {
@@ -128,10 +130,10 @@ def _measured(rows: list[str], there: list[Peer], directory: str, worker: str, r
         yield from ROWS[row](there, directory, worker, rounds)
 
 
-def _tried(row: str, case: str, peer: Peer, measure: Callable[[Peer], Iterator[Reading]]) -> list[Reading]:
-    """A peer that cannot do it is a row of the report too."""
+def _tried(row: str, case: str, peer: Peer, measured: Iterator[Reading]) -> list[Reading]:
+    """Measure now. A peer that cannot do it is a row of the report too."""
     try:
-        return list(measure(peer))
+        return list(measured)
     except Stuck as error:
         return [Reading(row, case, peer.name, "why not", str(error))]
 

@@ -46,7 +46,7 @@ def shown(peer: Peer, directory: str, worker: str, ranks: int, megabytes: int) -
         peer, ranks, directory, [worker, "write", str(lines)], peer.shows or (), stdout=subprocess.PIPE
     ) as run:
         assert run.process.stdout is not None
-        chunks = []
+        chunks: list[bytes] = []
         begun = time.monotonic()
         while chunk := os.read(run.process.stdout.fileno(), 1 << 20):
             if not chunks:
@@ -54,8 +54,8 @@ def shown(peer: Peer, directory: str, worker: str, ranks: int, megabytes: int) -
             chunks.append(chunk)
         took = time.monotonic() - begun
         run.until_gone()
-    usage = b"".join(chunks)
-    whole = sum(1 for line in usage.split(b"\n") if _WHOLE.search(line) and len(_WHOLE.findall(line)) == 1)
+    text = b"".join(chunks)
+    whole = sum(1 for line in text.split(b"\n") if _WHOLE.search(line) and len(_WHOLE.findall(line)) == 1)
     case = _case(ranks, megabytes)
-    yield Reading("logs, shown", case, peer.name, "console (MB/s)", len(usage) / 1e6 / took)
+    yield Reading("logs, shown", case, peer.name, "console (MB/s)", len(text) / 1e6 / took)
     yield Reading("logs, shown", case, peer.name, "lines lost or broken", float(ranks * lines - whole))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,25 +65,22 @@ def _msrun(place: Place) -> Sequence[str]:
     return (*workers, logs, "--master_port=18118", os.path.join(HERE, "msrun_task.py"))
 
 
-def _ma2l_0_1(place: Place) -> Mapping[str, str]:
-    """It knows rank tables of ModelArts alone."""
+def _modelarts(place: Place) -> Mapping[str, str]:
+    """What launchers need that know ModelArts alone."""
     path = os.path.join(place.directory, "hccl.json")
-    devices = [
-        {"device_id": str(r), "device_ip": f"10.0.0.{r % 250}", "rank_id": str(r)} for r in range(place.ranks)
-    ]
+    devices = [{"device_id": str(r), "device_ip": f"10.0.0.{r % 250}", "rank_id": str(r)} for r in range(place.ranks)]
     server = {"server_id": "10.0.0.1", "device": devices}
     table = {"version": "1.0", "status": "completed", "server_count": "1", "server_list": [server]}
     with open(path, "w", encoding="ascii") as file:
         json.dump(table, file)
-    logs = os.path.join(place.directory, "ma2l-0.1")
     return {
         "RANK_TABLE_FILE": path,
         "RANK_TABLE_FILE_V_1_0": path,
         "MA_CURRENT_HOST_IP": "10.0.0.1",
-        "MA_CURRENT_INSTANCE_NAME": "10.0.0.1",
-        "BATCH_CURRENT_HOST_IP": "10.0.0.1",
-        "MA_LOG_DIR": logs,
+        "MA_CURRENT_INSTANCE_NAME": "job-0",
+        "MA_VJ_NAME": "ma-job-benchmark",
         "MA_MOUNT_PATH": place.directory,
+        "MA_LOG_DIR": place.directory,
     }
 
 
@@ -124,18 +120,10 @@ def peers(floor: str) -> tuple[Peer, ...]:
         Peer(
             "deepspeed",
             _venv(".venv-peers", "deepspeed"),
-            lambda place: ("--num_accelerators", str(place.ranks), "--no_python"),
+            lambda place: ("--num_accelerators", str(place.ranks), "--no_python", "--no_local_rank"),
             lambda place: {"DS_ACCELERATOR": "cpu"},
             most=16,
         ),
-        Peer("ma2l 0.1.2", _venv(".venv-ma2l-0.1.2", "ma2l"), lambda place: (), _ma2l_0_1, most=16),
+        Peer("ma2l 0.1.2", _venv(".venv-ma2l-0.1.2", "ma2l"), lambda place: (), _modelarts, most=16),
+        Peer("davincirun", _venv(".venv-davincirun", "davincirun"), lambda place: (), _modelarts, most=16),
     )
-
-
-def version(peer: Peer) -> str:
-    """What it says of itself, shortened; for the report."""
-    options = {"floor": (), "ma2l 0.1.2": (), "msrun": (), "accelerate": (), "deepspeed": ()}.get(peer.name, ("--version",))
-    if not options:
-        return ""
-    done = subprocess.run([peer.program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    return done.stdout.decode(errors="replace").partition("\n")[0].strip()
