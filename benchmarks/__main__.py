@@ -63,9 +63,11 @@ def _start(there: list[Peer], directory: str, worker: str, rounds: int) -> Itera
 
 def _failure(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     ending = [peer for peer in there if peer.ends]
-    for _ in range(rounds):
-        for peer in ending:
-            yield from _tried("failure", "exit 7", peer, launching.failure(peer, directory, worker))
+    for seconds in (0, 2):
+        for _ in range(rounds):
+            for peer in ending:
+                measured = launching.failure(peer, directory, worker, seconds)
+                yield from _tried("failure", f"{seconds:g} s after the start", peer, measured)
     for need in (0, 500, 5000):
         for _ in range(min(rounds, 3)):
             for peer in ending:

@@ -39,14 +39,14 @@ def start(peer: Peer, directory: str, worker: str, ranks: int) -> Iterator[Readi
     yield Reading("start", case, peer.name, "no-op run (ms)", total * 1e3)
 
 
-def failure(peer: Peer, directory: str, worker: str) -> Iterator[Reading]:
-    """From a worker's exit with 7 to the launcher's end."""
-    with started(peer, RANKS, directory, [worker, "fail", "7"]) as run:
+def failure(peer: Peer, directory: str, worker: str, seconds: float) -> Iterator[Reading]:
+    """From a worker's exit with 7, so long after all were up, to the launcher's end."""
+    with started(peer, RANKS, directory, [worker, "fail", "7", f"{seconds * 1e3:.0f}"]) as run:
         gone = run.until_gone()
         failed = run.notes("fail")
         if not failed:
             raise Stuck("no worker failed")
-    yield Reading("failure", "exit 7", peer.name, "gone after (ms)", (gone - failed[0]) * 1e3)
+    yield Reading("failure", f"{seconds:g} s after the start", peer.name, "gone after (ms)", (gone - failed[0]) * 1e3)
 
 
 def stop(peer: Peer, directory: str, worker: str, milliseconds: int) -> Iterator[Reading]:

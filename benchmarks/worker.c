@@ -1,10 +1,11 @@
 /* The smallest worker, so that launchers are measured and not Python.
 
-   usage: worker STAMPS RANKS [wait | fail HOW | leave | save MILLISECONDS | write LINES]
+   usage: worker STAMPS RANKS [wait | fail HOW [MILLISECONDS] | leave | save MILLISECONDS | write LINES]
 
    Appends "up SECONDS" of CLOCK_MONOTONIC to the file STAMPS, and leaves, or:
    wait    until a signal ends it
-   fail    as wait; when all are up, rank 3 notes "fail SECONDS" and ends: HOW is an exit code, or -SIGNAL
+   fail    as wait; when all are up (and so much later), rank 3 notes "fail SECONDS" and ends: HOW is an exit code, or
+           -SIGNAL
    leave   as fail 7, and rank 3 leaves a child behind that is in a session of its own
    save    on SIGTERM it takes so long, notes "saved SECONDS" and exits with 0
    write   so many lines of 96 bytes to standard output; notes "wrote SECONDS" that this took */
@@ -70,10 +71,11 @@ static void save(int signal)
     _exit(0);
 }
 
-static void fail(int ranks, int how)
+static void fail(int ranks, int how, int later)
 {
     while (noted() < ranks)
         pause_for(1);
+    pause_for(later);
     note("fail", now());
     if (how >= 0)
         _exit(how);
@@ -126,10 +128,10 @@ int main(int argc, char **argv)
     else if (*mode) {
         if (rank() == 3 && !strcmp(mode, "leave")) {
             leave();
-            fail(ranks, 7);
+            fail(ranks, 7, 0);
         }
         if (rank() == 3 && !strcmp(mode, "fail"))
-            fail(ranks, atoi(argv[4]));
+            fail(ranks, atoi(argv[4]), argc > 5 ? atoi(argv[5]) : 0);
         for (;;)
             pause();
     }

@@ -220,7 +220,8 @@ class Execution:
             log.warning("killing what did not stop in time")
 
     def _announce(self) -> None:
-        """Now that the workers run there is time to say what was decided, and to write it down."""
+        """Now that the workers run there is time to say what was decided, to write it down, and to load what explains
+        the end: after a failure nobody should have to wait for that."""
         from ma2l.diagnose import oom
         from ma2l.plan.show import counted, node_of
 
@@ -232,6 +233,7 @@ class Execution:
             f"mode {plan.mode}; logs in {plan.log_dir}"
         )
         self._record()
+        import ma2l.diagnose.report  # noqa: F401 - for _report
 
     def _announce_stop(self, instead: str = "") -> None:
         """Say at once why the run stops: a stop may take the whole grace, and somebody is watching."""

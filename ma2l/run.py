@@ -214,13 +214,15 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
     settings, environ, command = fitted(order.settings, order.command), dict(order.environ), order.command
     shape, announcement = decide(settings, environ)
     if shape:
-        from ma2l.mock import launchers, stage
+        from ma2l.mock import stage
 
         log.warning(announcement)
         log_dir = site.writable(os.path.abspath(settings.log_dir or site.default_log_dir(run_id)), run_id)
         settings = replace(settings, log_dir=log_dir) if settings.log_dir else settings
         job = stage.set_up(shape, settings, environ, f"{run_dir}/mock", log_dir)
         if shape.nodes > 1:
+            from ma2l.mock import launchers
+
             find_program(command[0], environ.get("PATH", os.defpath))
             plan = launchers.plan(job, order.flags, command, run_id, log_dir)
             return Prepared(plan, environ, Names(log_dir, "mock"))
