@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 from benchmarks import launching, logs, soak, tables
-from benchmarks.bar import behind
+from benchmarks.bar import behind, verdicts
 from benchmarks.peers import HERE, ROOT, Peer, peers
 from benchmarks.readings import Reading, as_json
 from benchmarks.runs import Stuck
@@ -30,11 +30,11 @@ def main() -> int:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="ma2l beside its peers")
     parser.add_argument("--quick", action="store_true", help="a few minutes; fails where ratios are far behind")
-    parser.add_argument("--rounds", type=int, default=0, help="how often each is measured (default: 7, quick 5)")
+    parser.add_argument("--rounds", type=int, default=0, help="how often each is measured (default: 5, quick 3)")
     parser.add_argument("--rows", default="", help="comma-separated: " + ", ".join(ROWS))
     parser.add_argument("--peers", default="", help="comma-separated names, beside ma2l and the floor")
     asked = parser.parse_args()
-    rounds = asked.rounds or (5 if asked.quick else 7)
+    rounds = asked.rounds or (3 if asked.quick else 5)
     rows = asked.rows.split(",") if asked.rows else ["start", "failure", "idle"] if asked.quick else list(ROWS)
     with tempfile.TemporaryDirectory() as directory:
         worker, floor = (_compiled(name, directory) for name in ("worker", "floor"))
@@ -42,7 +42,7 @@ def main() -> int:
         readings = [*_absent(wanted), *_measured(rows, [p for p in wanted if not p.missing], directory, worker, rounds)]
     if asked.quick:
         complaints = behind(readings)
-        print("\n".join(complaints) or "no ratio is far behind")
+        print(*verdicts(readings), *(complaints or ["no ratio is far behind"]), sep="\n")
         return 1 if complaints else 0
     os.makedirs(os.path.dirname(DATA), exist_ok=True)
     with open(DATA, "w", encoding="ascii") as file:

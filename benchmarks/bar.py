@@ -39,6 +39,18 @@ def ratio(readings: Sequence[Reading], bar: Bar) -> float | None:
     return own / other if own is not None and other else None
 
 
+def verdicts(readings: Sequence[Reading]) -> list[str]:
+    """A row of a Markdown table for each bar."""
+    return [
+        f"| {bar.row}, {bar.case}: {bar.what} / {bar.than} | {_verdict(readings, bar)} | {bar.most:g} |" for bar in BARS
+    ]
+
+
+def _verdict(readings: Sequence[Reading], bar: Bar) -> str:
+    found = ratio(readings, bar)
+    return "not measured" if found is None else f"{found:.2f}{'' if found <= bar.most else ' (missed)'}"
+
+
 def behind(readings: Sequence[Reading]) -> list[str]:
     """A line for each bar that ma2l misses by more than SLACK times, and for readings that must not be missing."""
     lines = [

@@ -1,11 +1,13 @@
-"""The report, from the raw data alone: ``python -m benchmarks.report`` writes ``performance.md`` and its plots."""
+"""The report, from the raw data alone: ``python -m benchmarks.report`` writes ``performance.md``, its
+plots, and the table of the READMEs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from benchmarks.bar import BARS, ratio
+from benchmarks import comparison
+from benchmarks.bar import verdicts
 from benchmarks.peers import ROOT
 from benchmarks.readings import Reading, numbers, of_json, spread
 
@@ -54,12 +56,8 @@ def report(machine: dict[str, str], readings: Sequence[Reading]) -> str:
 
 
 def _bars(readings: Sequence[Reading]) -> str:
-    lines = ["## Where ma2l wants to stand\n", "| | ma2l / other | wanted at most |", "|---|---|---|"]
-    for bar in BARS:
-        found = ratio(readings, bar)
-        verdict = "not measured" if found is None else f"{found:.2f}{'' if found <= bar.most else ' (missed)'}"
-        lines.append(f"| {bar.row}, {bar.case}: {bar.what} / {bar.than} | {verdict} | {bar.most:g} |")
-    return "\n".join(lines) + "\n"
+    head = ["## Where ma2l wants to stand\n", "| | ma2l / other | wanted at most |", "|---|---|---|"]
+    return "\n".join([*head, *verdicts(readings)]) + "\n"
 
 
 def _tables(readings: Sequence[Reading]) -> Iterator[str]:
@@ -170,6 +168,7 @@ def main() -> None:
             plot(readings, os.path.join(FOLDER, _file(row)))
     with open(os.path.join(FOLDER, "performance.md"), "w", encoding="utf-8") as page:
         page.write(report(machine, readings))
+    comparison.write(readings)
 
 
 if __name__ == "__main__":
