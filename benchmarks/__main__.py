@@ -20,7 +20,7 @@ from datetime import date
 from benchmarks import launching, logs, soak, tables
 from benchmarks.bar import behind, verdicts
 from benchmarks.peers import HERE, ROOT, Peer, peers
-from benchmarks.readings import Reading, as_json
+from benchmarks.readings import Reading, as_json, of_json
 from benchmarks.runs import Stuck
 
 DATA = os.path.join(ROOT, "docs", "explanation", "performance.json")
@@ -39,14 +39,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         worker, floor = (_compiled(name, directory) for name in ("worker", "floor"))
         wanted = [p for p in peers(floor) if not asked.peers or p.name in ("floor", "ma2l", *asked.peers.split(","))]
-        readings = [*_absent(wanted), *_measured(rows, [p for p in wanted if not p.missing], directory, worker, rounds)]
+        there = [peer for peer in wanted if not peer.missing]
+        readings = _absent(wanted)
+        for row in rows:
+            print(f"{row}: {rounds} rounds at most of {', '.join(peer.name for peer in there)}", file=sys.stderr)
+            readings += ROWS[row](there, directory, worker, rounds)
+            if not asked.quick:
+                _save(readings)
     if asked.quick:
         complaints = behind(readings)
         print(*verdicts(readings), *(complaints or ["no ratio is far behind"]), sep="\n")
         return 1 if complaints else 0
-    os.makedirs(os.path.dirname(DATA), exist_ok=True)
-    with open(DATA, "w", encoding="ascii") as file:
-        file.write(as_json(_machine(), readings))
     return subprocess.run([sys.executable, "-m", "benchmarks.report"], cwd=ROOT, check=False).returncode
 
 
@@ -126,10 +129,16 @@ ROWS: dict[str, Callable[[list[Peer], str, str, int], Iterator[Reading]]] = {
 }
 
 
-def _measured(rows: list[str], there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
-    for row in rows:
-        print(f"{row}: {rounds} rounds at most of {', '.join(peer.name for peer in there)}", file=sys.stderr)
-        yield from ROWS[row](there, directory, worker, rounds)
+def _save(readings: list[Reading]) -> None:
+    """Write what there is after each row, and keep the rows of an earlier time that are not measured now."""
+    measured = {reading.row for reading in readings}
+    kept: list[Reading] = []
+    if os.path.exists(DATA):
+        with open(DATA, encoding="ascii") as file:
+            kept = [r for r in of_json(file.read())[1] if r.row not in measured]
+    os.makedirs(os.path.dirname(DATA), exist_ok=True)
+    with open(DATA, "w", encoding="ascii") as file:
+        file.write(as_json(_machine(), [*kept, *readings]))
 
 
 def _tried(row: str, case: str, peer: Peer, measured: Iterator[Reading]) -> list[Reading]:
