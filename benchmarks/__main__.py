@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date
 
-from benchmarks import launching, logs, soak, tables
+from benchmarks import container, launching, logs, soak, tables
 from benchmarks.bar import behind, verdicts
 from benchmarks.peers import HERE, ROOT, Peer, peers
 from benchmarks.readings import Reading, as_json, of_json
@@ -112,6 +112,17 @@ def _tables(there: list[Peer], directory: str, worker: str, rounds: int) -> Iter
                 yield from tables.tables(directory, servers, form)
 
 
+def _container(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
+    work = container.writable(directory)
+    images = container.images(work)
+    if images is None:
+        yield Reading("container", "boot", "ma2l", "why not", "no container engine runs here: make engine")
+        return
+    yield from container.sizes(images)
+    for _ in range(rounds):
+        yield from container.boots(images, work, worker)
+
+
 def _soak(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     ma2l = next(peer for peer in there if peer.name == "ma2l")
     yield from _tried("soak", "200 restarts", ma2l, soak.restarts(ma2l, directory, worker, 200))
@@ -125,6 +136,7 @@ ROWS: dict[str, Callable[[list[Peer], str, str, int], Iterator[Reading]]] = {
     "idle": _idle,
     "logs": _logs,
     "tables": _tables,
+    "container": _container,
     "soak": _soak,
 }
 

@@ -34,6 +34,7 @@ TITLES = {
     "logs, hidden": "Logs in files: how long the workers write",
     "logs, shown": "Logs on the console, with the rank in front",
     "rank tables": "Rank tables of 16 devices a server",
+    "container": "The image: from `podman run` to the first worker, and what it adds",
     "soak": "A long life, compressed: ma2l early and late",
 }
 

@@ -6,21 +6,15 @@ podman. The base image stays in the engine's storage for the next run.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.container.engine import ENGINES, Engine, Volumes, responds
+from tests.container.engine import ENGINES, Engine, Volumes, base_image, responds
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = "localhost/ma2l-test-base:bookworm"
-PUBLIC_BASE = "python:3.11-slim"
-PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates,libgomp1,procps,iproute2"
 SUBNET = f"10.{200 + uuid.uuid4().int % 50}.{uuid.uuid4().int % 250}"
 """Of this test run, so that two runs on one machine do not meet."""
 ADDRESSES = (f"{SUBNET}.10", f"{SUBNET}.11")
@@ -46,17 +40,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def base(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image like the default BASE_IMAGE: made of Debian packages where that is possible, else the public one."""
-    if engine.has_image(BASE):
-        return BASE
-    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
-        return PUBLIC_BASE
-    archive = tmp_path_factory.mktemp("base") / "base.tar"
-    make = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(archive)]
-    subprocess.run(make, check=True, timeout=600)
-    engine.call("import", str(archive), BASE, patience=600)
-    archive.unlink()
-    return BASE
+    return base_image(engine, tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="session")

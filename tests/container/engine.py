@@ -17,6 +17,9 @@ from typing import IO
 PATIENCE = 180.0
 """Seconds until a container counts as hanging: far above anything expected."""
 ENGINES = ("podman", "docker")
+BASE = "localhost/ma2l-test-base:bookworm"
+PUBLIC_BASE = "python:3.11-slim"
+PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates,libgomp1,procps,iproute2"
 NETWORK_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 """What of pip's configuration is of use inside a build."""
 Volumes = Mapping["str | Path", str]
@@ -213,6 +216,20 @@ def responds(name: str) -> bool:
     if not shutil.which(name):
         return False
     return subprocess.run([name, "info"], capture_output=True, timeout=PATIENCE).returncode == 0
+
+
+def base_image(engine: Engine, work: Path) -> str:
+    """An image like the default BASE_IMAGE: made of Debian packages where that is possible, else the public one."""
+    if engine.has_image(BASE):
+        return BASE
+    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+        return PUBLIC_BASE
+    archive = work / "base.tar"
+    make = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(archive)]
+    subprocess.run(make, check=True, timeout=600)
+    engine.call("import", str(archive), BASE, patience=600)
+    archive.unlink()
+    return BASE
 
 
 def build_secrets(work: Path) -> dict[str, Path]:

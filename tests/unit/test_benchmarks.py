@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from benchmarks import comparison
 from benchmarks.bar import BARS, behind, ratio
+from benchmarks.peers import ROOT, peers
 from benchmarks.readings import Reading, as_json, of_json
-from benchmarks.report import report
+from benchmarks.report import DATA, FOLDER, TITLES, report
 
 
 def of(peer: str, what: str, *values: float, row: str = "start", case: str = "8 workers") -> list[Reading]:
@@ -53,3 +57,28 @@ def test_the_report_shows_medians_with_their_spread_and_what_is_wrong() -> None:
     assert "| exit 7 | 7 | 7 | **1**, **3 left** |" in page
     assert "1.50 | 2.5 |" in page
     assert "(missed)" in report({}, SLOW)
+
+
+@pytest.fixture(scope="module")
+def published() -> tuple[dict[str, str], list[Reading]]:
+    """The raw data that the documentation shows."""
+    return of_json(Path(DATA).read_text())
+
+
+def test_the_report_is_what_its_data_say(published: tuple[dict[str, str], list[Reading]]) -> None:
+    assert Path(FOLDER, "performance.md").read_text() == report(*published)
+
+
+@pytest.mark.parametrize("name", comparison.READMES)
+def test_the_figures_of_the_readmes_are_those_of_the_data(
+    name: str, published: tuple[dict[str, str], list[Reading]]
+) -> None:
+    text = Path(ROOT, name).read_text()
+    assert comparison.with_table(text, comparison.table(published[1], comparison.READMES[name])) == text
+
+
+def test_every_peer_and_every_row_is_in_the_published_data(published: tuple[dict[str, str], list[Reading]]) -> None:
+    readings = published[1]
+    assert set(TITLES) <= {reading.row for reading in readings}
+    measured = {reading.peer for reading in readings}
+    assert {peer.name for peer in peers("floor")} <= measured
