@@ -59,9 +59,8 @@ def _start(there: list[Peer], directory: str, worker: str, rounds: int) -> Itera
             yield launching.bare_python()
             for peer in there:
                 if ranks <= peer.most:
-                    yield from _tried(
-                        "start", f"{ranks} workers", peer, launching.start(peer, directory, worker, ranks)
-                    )
+                    case = launching.case_of(ranks)
+                    yield from _tried("start", case, peer, launching.start(peer, directory, worker, ranks))
 
 
 def _failure(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:

@@ -16,6 +16,8 @@ from benchmarks.runs import Run, Stuck, executable_of, started
 RANKS = 8
 IDLE = 10.0
 """Seconds for which a run at rest is watched."""
+SETTLED = 1.0
+"""Seconds after which a launcher has done what it does once all workers are up."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -26,9 +28,14 @@ def bare_python() -> Reading:
     return Reading("start", "", "python -I -S -c pass", "no-op run (ms)", (time.monotonic() - begun) * 1e3)
 
 
+def case_of(ranks: int) -> str:
+    """How the report calls it."""
+    return f"{ranks} worker{'s' if ranks > 1 else ''}"
+
+
 def start(peer: Peer, directory: str, worker: str, ranks: int) -> Iterator[Reading]:
     """When the first and the last worker were up, and how long it all took."""
-    case = f"{ranks} worker{'s' if ranks > 1 else ''}"
+    case = case_of(ranks)
     with started(peer, ranks, directory, [worker]) as run:
         total = run.until_gone() - run.started
         ups = run.notes("up")
@@ -50,10 +57,11 @@ def failure(peer: Peer, directory: str, worker: str, seconds: float) -> Iterator
 
 
 def stop(peer: Peer, directory: str, worker: str, milliseconds: int) -> Iterator[Reading]:
-    """From SIGTERM to the launcher's end, and how many workers could save."""
+    """From SIGTERM to a run that has come up to the launcher's end, and how many workers could save."""
     case = f"workers need {milliseconds / 1e3:g} s"
     with started(peer, RANKS, directory, [worker, "save", str(milliseconds)]) as run:
         run.until_up()
+        time.sleep(SETTLED)
         begun = time.monotonic()
         run.process.send_signal(signal.SIGTERM)
         gone = run.until_gone()

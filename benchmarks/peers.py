@@ -114,7 +114,13 @@ def peers(floor: str) -> tuple[Peer, ...]:
         Peer(
             "accelerate",
             accelerate,
-            lambda place: ("launch", "--multi_gpu", "--num_processes", str(place.ranks), "--no_python"),
+            lambda place: (
+                "launch",
+                *(["--multi_gpu"] if place.ranks > 1 else []),  # refuses it for one
+                "--num_processes",
+                str(place.ranks),
+                "--no_python",
+            ),
             most=16,
         ),
         Peer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -57,11 +58,15 @@ class Run:
 
     def until_gone(self) -> float:
         """Wait for the launcher's end; the time of it."""
+        ended = os.pidfd_open(self.process.pid)  # Popen.wait() with a limit looks every 50 ms, too coarse here
         try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise Stuck("it did not end") from None
-        return time.monotonic()
+            if not select.select([ended], [], [], PATIENCE)[0]:
+                raise Stuck("it did not end")
+            gone = time.monotonic()
+        finally:
+            os.close(ended)
+        self.process.wait()
+        return gone
 
     def alive(self) -> list[int]:
         """Everything that runs of it."""
