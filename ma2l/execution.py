@@ -333,8 +333,10 @@ class Execution:
 
     def _ask_for_another(self, judge: Callable[[int, float], tuple[bool, str]], code: int) -> None:
         """Let the judge decide, unless a stop signal came after the failure: whoever sent it wants no further start."""
-        cause, starts = self._machine.cause, self._system.started_at.values()
-        seconds = cause.at - min(starts) if cause and starts else 0.0  # of mpirun's ranks only mpirun knows the time
+        starts = self._system.started_at.values()
+        ends = [cause.at] if (cause := self._machine.cause) else [ended.at for ended in self._machine.ended]
+        # of mpirun's ranks only mpirun knows the time; one that failed while the others went on counts as at the end
+        seconds = max(ends) - min(starts) if ends and starts else 0.0
         if not self._stop_asked:
             self._worth_another, line = judge(code, seconds)
             (log.warning if self._worth_another else log.info)(line)

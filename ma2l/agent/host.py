@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 from ma2l.agent.plan import described_ranks
@@ -43,7 +44,8 @@ def main(words: Sequence[str]) -> int:
     with open(path, encoding="utf-8") as file:
         specs = described_ranks(file.read())
     libc.become_subreaper()  # what a killed worker had below it is waited for before it is started again
-    workers = Workers(specs, os.environ, int(node))
+    inherited = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    workers = Workers(specs, os.environ, int(node), inherited)
 
     def stop(signum: int, _frame: object) -> None:
         """The launcher asks this process alone: every worker is asked as it would be, and waited for."""
@@ -63,6 +65,10 @@ def main(words: Sequence[str]) -> int:
         if end.code not in (None, 0):
             workers.kill([ALL])
             return _said(workers) or (end.code if isinstance(end.code, int) else 1)
+    except Exception:  # noqa: BLE001 - an agent may raise anything, and must not hide which rank failed before
+        traceback.print_exc()
+        workers.kill([ALL])
+        return _said(workers) or 1
     workers.wait()
     return _said(workers)
 

@@ -80,10 +80,25 @@ class Workers:
                 _send(pid, signal.SIGKILL)
         for rank, (leader, *below) in trees.items():
             self._ended[rank] = os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1])
-            self._killed.add(rank)
+            if self._ended[rank] == -signal.SIGKILL:  # else it has failed by itself a moment before
+                self._killed.add(rank)
             for pid in below:  # parents come first, and leave their children to this process
                 _await(pid)
+        self._end_leftovers({pid for pid in self._pids.values() if ALL in pids or pid in pids})
         return 0
+
+    def _end_leftovers(self, leaders: set[int]) -> None:
+        """Kill what workers that have ended left in their sessions, until a look finds nobody: it may fork meanwhile.
+
+        They are children of this process, a subreaper, and may still hold the NPU that the next start needs.
+        """
+        alive = set(self._alive().values())
+        while left := [pid for pid in processes.children(os.getpid()) if pid not in alive and _session(pid) in leaders]:
+            for pid in left:
+                for one in (pid, *processes.descendants(pid)):
+                    _send(one, signal.SIGKILL)
+            for pid in left:
+                _await(pid)
 
     def monitor(self, local_ranks: Sequence[int]) -> dict[int, dict[str, int | None]]:
         """How these workers are, all for -1, by local rank."""
@@ -94,7 +109,9 @@ class Workers:
     def signal(self, signum: int) -> None:
         """Pass a signal on to every worker that runs, as the launcher would."""
         for pid in self._alive().values():
-            self._heirs.update(killer.signal_leader(pid, signum))
+            heirs = killer.signal_leader(pid, signum)
+            if signum == signal.SIGTERM:  # what was only told something is not waited for
+                self._heirs.update(heirs)
 
     def wait(self) -> int:
         """Wait until all workers have ended by themselves, and what shells among them ran; returns ``exit_code``."""
@@ -160,6 +177,13 @@ def _await(pid: int) -> None:
         os.waitpid(pid, 0)
     except ChildProcessError:  # its parent has seen its end
         return
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:  # reaped; only this process can have done that
+        return None
 
 
 def _send(pid: int, signum: int) -> None:

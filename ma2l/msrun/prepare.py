@@ -74,7 +74,8 @@ def prepare(
     bind = _binding(arguments, order)
 
     def attempt(restarts: int) -> Prepared:
-        here = _look(arguments, layout, order, run_id, run_dir, waiter, restarts)
+        own = site.attempt_dir(run_dir, restarts)
+        here = _look(arguments, layout, order, run_id, own, waiter, restarts)
         _check_scheduler(arguments, layout, here)
         plan = bind(make(arguments, layout, order.command, here))
         if order.settings.agent:
@@ -192,7 +193,8 @@ def _check_scheduler(arguments: Arguments, layout: Layout, here: Here) -> None:
 
 def _set_aside(plan: Plan, names: Names) -> None:
     """Rename what an earlier run left under the same names to ``<name>.<N>``, the same N for all of its files."""
-    wanted = [*(spec.log for spec in plan.processes if spec.log), names.launcher(), names.plan(), names.outcome()]
+    logs = [*(spec.log for spec in plan.processes if spec.log), *(path for _, path in plan.rank_logs)]
+    wanted = [*logs, names.launcher(), names.plan(), names.outcome()]
     older = [path for path in wanted if os.path.lexists(path)]
     number = 1
     while any(os.path.lexists(f"{path}.{number}") for path in wanted):

@@ -187,6 +187,15 @@ def test_without_max_restarts_the_codes_have_no_effect(here: str) -> None:
     assert "--restart-on has no effect without --max-restarts" in finished.err
 
 
+def test_a_rank_that_fails_while_the_others_go_on_did_not_fail_at_the_very_start(here: str, script: Script) -> None:
+    """mpirun ends well with ``--keep-going``, so only its end tells when: after the ten seconds of a mistake."""
+    worker = script('[ "$RANK$MA2L_RESTART_COUNT" = 10 ] && exit 9; [ "$MA2L_RESTART_COUNT" = 1 ] || sleep 11')
+    words = ("--mode", "mpirun", "--mock", "2", "--keep-going", "--max-restarts", "1")
+    finished = run(*words, worker, cwd=here)
+    assert finished.code == 0
+    assert said(finished.err) == ["1 of 2 ended with exit code 9; starting attempt 2 of 2"]
+
+
 def test_an_mpirun_on_one_host_is_restarted_as_a_whole(here: str, script: Script) -> None:
     worker = script(
         'touch "started.$MA2L_RESTART_COUNT.$RANK"; [ "$RANK" = 0 ] || [ "$MA2L_RESTART_COUNT" = 1 ] || exit 9'
