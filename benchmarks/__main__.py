@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ def main() -> int:
     parser.add_argument("--rows", default="", help="comma-separated: " + ", ".join(ROWS))
     parser.add_argument("--peers", default="", help="comma-separated names, beside ma2l and the floor")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # below nohup or `&` launchers would inherit them ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     rounds = asked.rounds or (3 if asked.quick else 5)
     rows = asked.rows.split(",") if asked.rows else ["start", "failure", "idle"] if asked.quick else list(ROWS)
     with tempfile.TemporaryDirectory() as directory:

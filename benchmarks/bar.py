@@ -24,7 +24,7 @@ BARS = (
     Bar("start", "8 workers", "no-op run (ms)", "python -I -S -c pass", 16),
     Bar("start", "512 workers", "no-op run (ms)", "mpirun 4.1", 0.5),
     Bar("failure", "2 s after the start", "gone after (ms)", "mpirun 4.1", 0.2),
-    Bar("idle", "8 workers", "memory (MB)", "mpirun 4.1", 4),
+    Bar("idle", "8 workers", "memory (MiB)", "mpirun 4.1", 4),
     Bar("logs, hidden", "8 ranks, 1000 MB", "workers write (s)", "floor", 1.02),
 )
 SLACK = 2.0

@@ -58,7 +58,7 @@ LINES = (
         _figure("stop", "workers need 5 s", "saved"),
     ),
     Line("faults with the right exit code and nothing left", "故障场景中退出码正确且无残留进程", _faults),
-    Line("memory of the launcher, MB", "启动器占用内存 (MB)", _figure("idle", "8 workers", "memory (MB)")),
+    Line("memory of the launcher, MiB", "启动器占用内存 (MiB)", _figure("idle", "8 workers", "memory (MiB)")),
     Line("its wake-ups per minute", "启动器每分钟唤醒次数", _figure("idle", "8 workers", "wake-ups per minute")),
     Line(
         "lines of 8 ranks on the console, MB/s",

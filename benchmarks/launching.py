@@ -120,7 +120,7 @@ def idle(peer: Peer, directory: str, worker: str) -> Iterator[Reading]:
     cpu = sum(a[0] - b[0] for a, b in zip(after, before)) / TICKS
     woken = sum(a[1] - b[1] for a, b in zip(after, before))
     yield Reading("idle", "8 workers", peer.name, "processes", float(len(pids)))
-    yield Reading("idle", "8 workers", peer.name, "memory (MB)", memory)
+    yield Reading("idle", "8 workers", peer.name, "memory (MiB)", memory)
     yield Reading("idle", "8 workers", peer.name, "CPU (s per minute)", cpu * 60 / IDLE)
     yield Reading("idle", "8 workers", peer.name, "wake-ups per minute", woken * 60 / IDLE)
 
