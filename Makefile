@@ -36,7 +36,7 @@ engine: ## What builds and runs the image in tests: podman and buildah from Debi
 	sh tests/container/engine.sh
 
 docs: $(VENV)/.docs ## The documentation as a site, in site/; pages made from the code are made again
-	$(BIN)/python docs/generate.py
+	PYTHONPATH=. $(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(BENCH)/.installed frameworks openmpi5 $(PEERS)/.installed $(OLD_MA2L)/.installed $(DAVINCIRUN)/.installed
@@ -57,8 +57,8 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[dev]'
 	touch $@
 
-$(VENV)/.docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs,completion]'
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs]'
 	touch $@
 
 $(FRAMEWORKS)/.installed: requirements-frameworks.txt
