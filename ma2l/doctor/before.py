@@ -21,7 +21,6 @@ def look(scene: Scene, path: str) -> None:
         ConfigError, NoUsableDevice: something failed.
     """
     findings = examine(scene)
-    _write_down(scene, path)
     for check, finding in findings:
         if finding.status == WARN:
             log.warning(f"{check.name}: {finding.text}; {finding.fix}")
@@ -32,6 +31,7 @@ def look(scene: Scene, path: str) -> None:
         failed = ", ".join(check.name for check, finding in findings if finding.status == FAIL)
         error = NoUsableDevice if code == NoUsableDevice.exit_code else ConfigError
         raise error("start on this node", f"--doctor found what will go wrong: {failed}", "see above, or ma2l doctor")
+    _write_down(scene, path)  # only beside the logs of a run that starts
     log.info("--doctor found nothing that will go wrong")
 
 
