@@ -22,9 +22,8 @@ from benchmarks import container, launching, logs, soak, tables
 from benchmarks.bar import behind, verdicts
 from benchmarks.peers import HERE, ROOT, Peer, peers
 from benchmarks.readings import Reading, as_json, of_json
+from benchmarks.report import DATA
 from benchmarks.runs import Stuck
-
-DATA = os.path.join(ROOT, "docs", "explanation", "performance.json")
 
 
 def main() -> int:
@@ -145,7 +144,7 @@ ROWS: dict[str, Callable[[list[Peer], str, str, int], Iterator[Reading]]] = {
 
 def _save(readings: list[Reading]) -> None:
     """Write what there is after each row, and keep the rows of an earlier time that are not measured now."""
-    measured = {reading.row for reading in readings}
+    measured = {"absent", *(reading.row for reading in readings)}
     kept: list[Reading] = []
     if os.path.exists(DATA):
         with open(DATA, encoding="ascii") as file:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from benchmarks.peers import Peer
 from benchmarks.readings import Reading
-from benchmarks.runs import Run, Stuck, executable_of, started
+from benchmarks.runs import Run, Stuck, started
 
 RANKS = 8
 IDLE = 10.0
@@ -112,7 +112,7 @@ def idle(peer: Peer, directory: str, worker: str) -> Iterator[Reading]:
     with started(peer, RANKS, directory, [worker, "wait"]) as run:
         run.until_up()
         time.sleep(2)  # what is loaded after the start is a part of the memory and not of the rest
-        pids = [pid for pid in run.alive() if executable_of(pid) != worker]
+        pids = run.launcher(worker)
         before = [_usage(pid) for pid in pids]
         time.sleep(IDLE)
         after = [_usage(pid) for pid in pids]

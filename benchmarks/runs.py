@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.peers import Peer, Place
@@ -107,7 +107,6 @@ def started(
     words: Sequence[str],
     options: Sequence[str] = (),
     stdout: int = subprocess.DEVNULL,
-    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """Start a launcher in a directory of its own; whatever is left of it afterwards is ended.
 
@@ -120,7 +119,7 @@ def started(
     place = Place(own, ranks)
     command = peer.command(place, [worker, os.path.join(own, "stamps"), str(ranks), *mode], options)
     mark = uuid.uuid4().hex
-    variables = {**os.environ, **peer.environment(place), **(environment or {}), MARK: mark}
+    variables = {**os.environ, **peer.environment(place), MARK: mark}
     begun = time.monotonic()
     with open(os.path.join(own, "stderr"), "wb") as stderr:
         process = subprocess.Popen(
