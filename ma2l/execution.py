@@ -364,11 +364,10 @@ class Execution:
 
     def _write(self, path: str, text: str) -> None:
         """Write a file of our own whole or not at all; failing to is no reason to end a run."""
-        part = f"{path}.{os.getpid()}.part"
+        from ma2l.linux.files import write_whole
+
         try:
-            with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            os.replace(part, path)
+            write_whole(text, path)
         except OSError as error:
             log.warning(f"cannot write {path}: {error.strerror}")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ma2l import log
 from ma2l.cli import options, show
 from ma2l.errors import ConfigError, IncompleteResults, SystemRefused, UsageError
+from ma2l.linux.files import write_whole
 from ma2l.settings import split_anywhere
 
 TYPE_CHECKING = False
@@ -72,11 +73,8 @@ def _read(place: str, called: str, settings: Settings) -> Found:
 
 
 def _write(text: str, path: str) -> None:
-    part = f"{path}.{os.getpid()}.part"
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(part, path)
+        write_whole(text, path)
     except OSError as error:
         raise SystemRefused(f"write {path}", str(error.strerror), "choose another --output") from None
     log.info(f"wrote {path}")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from ma2l.diagnose.standing import RANK
 from ma2l.linux import processes, threads
+from ma2l.linux.files import write_whole
 from ma2l.secrets import mask_argv
 
 BUDGET = 30.0
@@ -177,11 +178,8 @@ def main(words: Sequence[str]) -> int:
     """
     path, title, listed = words
     text = collect([Subject(*subject) for subject in json.loads(listed)], title)
-    part = f"{path}.{os.getpid()}.part"
     try:
-        with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        os.replace(part, path)
+        write_whole(text, path)
     except OSError:
         return 1
     return 0

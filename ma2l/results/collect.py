@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ma2l.linux.files import write_whole
 from ma2l.results import merge, sources
 from ma2l.results.figures import LARGEST, Figures, Kind, Source, figures, kind_of
 from ma2l.results.job import result_of
@@ -144,11 +145,8 @@ def _write(text: str, request: Request) -> tuple[str | None, tuple[str, ...]]:
 
 def _put(text: str, path: str) -> tuple[str, ...]:
     """Write a file whole or not at all."""
-    part = f"{path}.{os.getpid()}.part"
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(part, path)
+        write_whole(text, path)
     except OSError as error:
         return (f"cannot write {path}: {error.strerror}",)
     return ()
