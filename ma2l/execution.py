@@ -62,6 +62,8 @@ class Prepared:
     """Physical ids of the NPUs that it uses and that this host has; none where they are pretended."""
     cluster: Cluster | None = None
     """Everybody who takes part, for those who want to see the whole job."""
+    job: str = ""
+    """What the platform calls the job on all of its nodes, empty where nothing is known to be that."""
     watch: TableWatch | None = None
     """Ends the run where the rank table changes while links come up."""
 

@@ -104,6 +104,7 @@ class Harvest:
             mock=bool(prepared.environ.get("MA2L_MOCKED")),
             started=outcome.started_at if outcome else None,
             ended=outcome.ended_at if outcome else None,
+            job=prepared.job,
             required=self._settings.require_results,
         )
         found = collect.collect(request, self._before)

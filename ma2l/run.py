@@ -306,6 +306,14 @@ def _of_topology(
             from ma2l.agent.prepare import hand_over
 
             plan = hand_over(plan, settings.agent, names, here)
-        return Prepared(plan, environ, names, again=attempt if again else None, cluster=found.cluster)
+        return Prepared(
+            plan,
+            environ,
+            names,
+            again=attempt if again else None,
+            cluster=found.cluster,
+            job=environ.get("MA2L_MOCKED")
+            or found.platform.job_id(environ),  # all mocks of a platform call it the same
+        )
 
     return attempt(0)

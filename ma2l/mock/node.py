@@ -66,16 +66,16 @@ def build(shape: Shape, platform: str, soc: str, root: str, environ: Mapping[str
     if platform == "bare" and shape.nodes > 1:
         why = "nothing on a bare server names the other servers of a job"
         raise UsageError(f"mock {shape.nodes} bare servers", why, "mock one, or another platform")
-    homes = [f"{root}/node{node}" for node in range(shape.nodes)]
-    nodes = tuple(_node(n, home, shape, platform, soc, environ, log_dir) for n, home in enumerate(homes))
+    nodes = tuple(_node(n, root, shape, platform, soc, environ, log_dir) for n in range(shape.nodes))
     return MockJob(shape, platform, soc, nodes, _table(shape, platform, soc))
 
 
 def _node(
-    node: int, home: str, shape: Shape, platform: str, soc: str, environ: Mapping[str, str], log_dir: str
+    node: int, root: str, shape: Shape, platform: str, soc: str, environ: Mapping[str, str], log_dir: str
 ) -> MockNode:
+    home = f"{root}/node{node}"
     difference = unset(environ)
-    difference["MA2L_MOCKED"] = "true"  # for results: no figure of a mock is ever taken for a real one
+    difference["MA2L_MOCKED"] = root  # for results: no figure of a mock is taken for a real one, or for another mock's
     difference["MA2L_MOCK"] = "0"  # the launcher of a node must find its mock platform, not start another mock
     difference["PATH"] = f"{home}/bin:{environ.get('PATH') or os.defpath}"
     if shape.nodes > 1:

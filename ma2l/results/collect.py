@@ -1,7 +1,9 @@
 """What a node does with its ranks' figures when a run has ended well: read its own, write its result, say a line.
 
 Nothing waits for another node. On ModelArts the directory is the node's own and the platform uploads it; where it is
-shared, the last node to end finds the figures of all and writes the whole job's result as well.
+shared, the last node to end finds the figures of all and writes the whole job's result as well. Servers that are jobs
+of their own may start so far apart that one has ended before another begins: its figures lie there already and would
+look like an earlier run's, but for the job that its result names.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Request:
     started: float | None = None
     """Seconds since 1970."""
     ended: float | None = None
+    job: str = ""
+    """What all nodes of this job call it and no other job is called; empty where nothing is known to be that."""
     required: bool = False
     """Whether somebody wants to hear of it even if no rank wrote anything."""
 
@@ -90,7 +94,8 @@ def collect(request: Request, before: Stamps) -> Collected | None:
     run = merge.Run(request.mock, _local(request.started), _local(request.ended))
     result = merge.merge(mine, scope, run, stale)
     servers = request.servers if request.server is not None else 0
-    more = {"world_size": request.world_size, "servers_of_job": servers, "server": request.server}
+    size = request.world_size
+    more = {"world_size": size, "servers_of_job": servers, "server": request.server, "job": request.job}
     path, complaints = _write(as_json(result, **more), request)
     whole = None
     if not result.whole:
@@ -106,18 +111,35 @@ def _read(request: Request, names: Sequence[str]) -> Figures:
 
 
 def _is_own(kind: Kind | None, request: Request) -> bool:
-    """A rank's own figure; accuracy and number of ranks are rank 0's."""
-    if kind is None or kind.server != request.server:
-        return False
-    return (kind.rank if kind.what == "throughput" else 0) in request.ranks
+    key = _key(kind)
+    return key is not None and key[0] == request.server and key[1] in request.ranks
 
 
 def _whole(request: Request, unchanged: set[str]) -> Result | None:
     """The whole job's result if all of its figures, of this run, are here."""
     place = sources.of_directory(request.directory)
-    fresh = {name: content for name, content in place.source.files.items() if name not in unchanged}
-    result = result_of([replace(place, source=replace(place.source, files=fresh, server=None))])
+    runs = tuple(run for run in place.runs if run.get("job") == request.job)
+    measured = {key for run in runs for key in _measured(run)} if request.job else set()
+    files = {
+        name: content
+        for name, content in place.source.files.items()
+        if name not in unchanged or _key(kind_of(name)) in measured
+    }
+    result = result_of([replace(place, runs=runs, source=replace(place.source, files=files, server=None))])
     return result if result.complete else None
+
+
+def _measured(run: Mapping[str, object]) -> list[tuple[int | None, int]]:
+    """Servers and ranks whose figures a node's result has. The file may be anybody's and hold anything."""
+    ranks = run.get("ranks")
+    listed = [one for one in ranks if isinstance(one, dict)] if isinstance(ranks, list) else []
+    pairs = [(one.get("server"), one.get("rank")) for one in listed]
+    return [(server, rank) for server, rank in pairs if isinstance(rank, int) and isinstance(server, (int, type(None)))]
+
+
+def _key(kind: Kind | None) -> tuple[int | None, int] | None:
+    """Server and rank that write such a file: accuracy and number of ranks are rank 0's."""
+    return (kind.server, kind.rank if kind.what == "throughput" else 0) if kind else None
 
 
 def _figures_in(directory: str) -> list[str]:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ma2l.mock.layout import lay_out
+from ma2l.mock.node import build
+from ma2l.mock.shape import Shape
 from tests.integration.harness import Finished, run
 
 TRAIN = str(Path(__file__).with_name("aisbench_train.py"))
@@ -66,6 +69,17 @@ def test_servers_on_a_shared_directory_do_not_collide_and_the_last_merges(here: 
     ]  # fmt: skip
     assert json.loads(Path(shared, "result.json").read_text())["throughput_ratio"] == 828.0
     assert "results of the whole job: MOCK, no NPU was used: throughput 828 samples/s" in finished.err
+
+
+def test_a_server_that_begins_when_another_has_ended_merges_both(here: str) -> None:
+    job = build(Shape(2, 2), "modelarts", "910b", f"{here}/mock", {"PATH": os.environ["PATH"]})
+    lay_out(job, completed=True)
+    code = "import ma2l_record as r, os; r.throughput(10 + int(os.environ['MA2L_SERVER'])); r.accuracy(0.5)"
+    options = ("--single-server", "--results-dir", f"{here}/shared", "--recorder")
+    for node in job.nodes:
+        finished = run(*options, sys.executable, "-c", code, cwd=here, env=node.environ)
+        assert finished.code == 0, finished.err
+    assert "results of the whole job: MOCK, no NPU was used: throughput 21 samples/s" in finished.err
 
 
 def test_each_server_s_failure_has_a_place_in_ma2l_explain(here: str) -> None:

@@ -106,6 +106,34 @@ def test_servers_that_are_jobs_of_their_own_never_meet(tmp_path: Path) -> None:
     assert found.whole.throughput_ratio == 11.0
 
 
+@pytest.mark.parametrize(("earlier", "merged"), [("job-7", True), ("job-6", False), ("", False)])
+def test_a_server_that_ended_before_another_began_is_of_the_same_job(
+    tmp_path: Path, earlier: str, merged: bool
+) -> None:
+    """Its figures lie there at the other's start, as an earlier job's do."""
+    found = None
+    for server, job in enumerate((earlier, "job-7" if earlier else "")):
+        before = stamps(str(tmp_path / "out")) if server else {}
+        write(tmp_path, {f"{server}/throughput_{rank}.json": str(10 * server + rank) for rank in range(2)})
+        write(tmp_path, {f"accuracy_{server}.json": "0.5", "ranksize.json": "2"})
+        own = {"server": server, "servers": 2, "world_size": 2, "name": f"node{server}.result.json", "job": job}
+        found = collect(request(tmp_path, **own), before)
+    assert found is not None
+    assert bool(found.whole) == merged
+    assert (tmp_path / "out/result.json").exists() == merged
+
+
+@pytest.mark.parametrize("ranks", [None, 3, [[]], [{"rank": []}], [{"rank": 0, "server": {}}]])
+def test_a_node_s_result_may_hold_anything(tmp_path: Path, ranks: object) -> None:
+    write(tmp_path, FIGURES | {"throughput_2.json": "1", "throughput_3.json": "1"})
+    before = stamps(str(tmp_path / "out"))
+    write(tmp_path, {"node1.result.json": json.dumps({"job": "job-7", "ranks": ranks})})
+    write(tmp_path, {"throughput_0.json": "11.5", "throughput_1.json": "12.5"})
+    found = collect(request(tmp_path, job="job-7"), before)
+    assert found is not None
+    assert found.whole is None
+
+
 def test_a_server_s_figures_may_lie_flat_in_its_own_directory(tmp_path: Path) -> None:
     write(tmp_path, {"throughput_0.json": "1", "throughput_1.json": "2", "accuracy.json": "0.5"})
     found = collect(request(tmp_path, server=1, servers=2, world_size=2), {})
