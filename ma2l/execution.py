@@ -102,6 +102,7 @@ class Execution:
         self._console = console
         self.outcome: Outcome | None = None
         """How it ended, once it has."""
+        self._verdict = ""
         self._oom_kills: int | None = None
         self._settings = settings
         roles = [spec.role for spec in self._plan.processes]
@@ -329,8 +330,7 @@ class Execution:
         elif self._judge and result.cause not in ("success", "signal", "guard died", "called off"):
             self._stop_asked |= machine.stop_asked
             self._ask_for_another(self._judge, result.exit_code)
-        if report.verdict and not self.again:
-            self._write_termination_message(report.verdict)
+        self._verdict = report.verdict
         return result.exit_code
 
     def _ask_for_another(self, judge: Callable[[int, float], tuple[bool, str]], code: int) -> None:
@@ -354,13 +354,16 @@ class Execution:
             log.error(f"this is a bug in ma2l, please report it: no report, {error!r}")
             return Report(verdict=verdict(result))
 
-    def _write_termination_message(self, verdict: str) -> None:
-        """Kubernetes shows this file's text as the reason of a container's end; it makes the file itself."""
+    def leave_message(self) -> None:
+        """After the last attempt: Kubernetes shows this file's text as the reason of a container's end. It makes the
+        file itself."""
+        if not self._verdict:
+            return
         path = modelarts.termination_message(self._environ) or "/dev/termination-log"
         try:
             if os.path.exists(path):
                 with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:  # a mount: not replaceable
-                    file.write(verdict + "\n")
+                    file.write(self._verdict + "\n")
         except OSError as error:
             log.warning(f"cannot write {path}: {error.strerror}")
 

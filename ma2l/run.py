@@ -10,7 +10,7 @@ from functools import partial
 
 from ma2l import log, site
 from ma2l.ascend.devices import present
-from ma2l.errors import UsageError
+from ma2l.errors import Ma2lError, Stopped, UsageError
 from ma2l.execution import Execution, Prepared
 from ma2l.harvest import Harvest
 from ma2l.linux import processes
@@ -113,13 +113,10 @@ def _carry_out(
         policy = None
         if prepared.plan.mode != "mock":  # its nodes say it themselves
             log.warning(f"--max-restarts has no effect here: {why_never}")
-    console, attempt, npus = Sink(1), 1, prepared.npus
+    console, attempt = Sink(1), 1
     harvest = Harvest(order.settings, order.command)
+    _wait_for_npus(order.settings, prepared, waiter, guard_fd)
     while True:
-        if npus and order.settings.wait_npu:
-            from ma2l.ascend import holders
-
-            holders.wait_until_free(npus, order.settings.wait_npu, prepared.environ, waiter, guard_fd)
         if prepared.at_start:
             prepared.at_start()
         harvest.begin(prepared)
@@ -127,12 +124,44 @@ def _carry_out(
         on_all_running = partial(on_running, prepared)
         execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
         code = execution.run()
-        if not (execution.again and prepared.again) or _called_off(waiter, guard_fd):
+        following = _following(order.settings, prepared, attempt, waiter, guard_fd) if execution.again else None
+        if following is None:
+            execution.leave_message()
             code = harvest.finish(prepared, code, execution.outcome)
             harvest.send(prepared, execution.stop_asked, order.environ, waiter, guard_fd)
             return code
-        prepared = prepared.again(attempt)
+        prepared = following
         attempt += 1
+        for sink in (console, log.console()):
+            sink.resume()
+
+
+def _wait_for_npus(settings: Settings, prepared: Prepared, waiter: Waiter, guard_fd: int | None) -> None:
+    if prepared.npus and settings.wait_npu:
+        from ma2l.ascend import holders
+
+        holders.wait_until_free(prepared.npus, settings.wait_npu, prepared.environ, waiter, guard_fd)
+
+
+def _following(
+    settings: Settings, prepared: Prepared, attempt: int, waiter: Waiter, guard_fd: int | None
+) -> Prepared | None:
+    """The next attempt, or ``None`` where it is called off or cannot be: then the failure before it ends the run."""
+    if prepared.again is None:
+        return None
+    why = "this run was asked to stop"
+    wakeup = waiter.wait([] if guard_fd is None else [(guard_fd, 0)], time.monotonic())
+    if not wakeup.ready and not any(signum in STOP_SIGNALS for signum in wakeup.signals):
+        try:
+            following = replace(prepared.again(attempt), npus=prepared.npus)
+            _wait_for_npus(settings, following, waiter, guard_fd)
+            return following
+        except Ma2lError as error:
+            why = str(error)
+        except Stopped:
+            pass
+    log.warning(f"not started again: {why}")
+    return None
 
 
 def _policy(settings: Settings) -> Policy | None:
@@ -150,15 +179,6 @@ def _policy(settings: Settings) -> Policy | None:
         return policy
     log.warning("--restart-on has no effect without --max-restarts")
     return None
-
-
-def _called_off(waiter: Waiter, guard_fd: int | None) -> bool:
-    """Whether a stop signal, or the guard's end, has come between two attempts."""
-    wakeup = waiter.wait([] if guard_fd is None else [(guard_fd, 0)], time.monotonic())
-    stopped = any(signum in STOP_SIGNALS for signum in wakeup.signals) or bool(wakeup.ready)
-    if stopped:
-        log.info("not started again: this run was asked to stop")
-    return stopped
 
 
 def _detach(order: Order) -> int | None:

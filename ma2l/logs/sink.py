@@ -23,6 +23,7 @@ class Sink:
     def __init__(self, fd: int) -> None:
         self._kept = b""
         self.closed = False
+        self._abandoned = False
         self.taken = 0
         """Bytes that were to be shown so far."""
         self.terminal = os.isatty(fd)
@@ -64,8 +65,14 @@ class Sink:
 
     def abandon(self) -> None:
         """Drop what is kept and take no more: nobody reads it."""
+        self._abandoned = not self.closed
         self.closed = True
         self._kept = b""
+
+    def resume(self) -> None:
+        """Take bytes again: whoever did not read may do so by now."""
+        if self._abandoned:
+            self._abandoned = self.closed = False
 
     def _end_of_piece(self, data: bytes, start: int) -> int:
         """As many whole lines as fit into one piece; a longer line goes in several."""

@@ -228,6 +228,23 @@ def test_the_termination_message_is_about_the_last_attempt(here: str, script: Sc
     assert bool(message.read_text()) is bool(text)
 
 
+def test_a_console_that_was_paused_at_a_failure_shows_later_attempts(here: str, script: Script) -> None:
+    flood = "yes | head -c 1000000; exit 9"
+    worker = script(
+        f'if [ "$MA2L_RESTART_COUNT" = 0 ]; then {flood}; fi; while [ ! -e go ]; do sleep 0.01; done; echo on'
+    )
+    words = ("--mock", "1", "--max-restarts", "1", "--restart-on", "9", "--log-dir", "logs", worker)
+    with Running(*words, cwd=here) as running:
+        until(lambda: Path(here, "logs/worker_0.attempt2.log").exists())
+        assert running.process.stdout is not None
+        paused = os.read(running.process.stdout.fileno(), 2**20)
+        Path(here, "go").touch()
+        finished = running.finish()
+    assert set(paused.split(b"\n")[:-1]) == {b"[0] y"}
+    assert finished.code == 0
+    assert finished.out.splitlines()[-1] == "[0] on"
+
+
 MSRUN = ("msrun", "--worker_num=2", "--local_worker_num=2", "--log_dir=logs")
 
 
@@ -372,6 +389,7 @@ def on_npus(here: str, *words: str) -> Finished:
 
 def started(here: str, *command: str) -> subprocess.Popen[str]:
     env = {**os.environ, "RANK_TABLE_FILE": f"{here}/table.json", "PATH": "/usr/bin:/bin"}
+    env["MA_TERMINATION_MESSAGE_PATH"] = f"{here}/message"
     Path(here, "table.json").write_text(one_server(0, 1))
     return subprocess.Popen(command, cwd=here, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -395,6 +413,37 @@ def test_npus_that_stay_in_use_are_no_place_to_start(here: str, holder: subproce
     assert finished.code == 197
     assert f"still in use by pid {holder.pid} (sleep 1000, NPU 1)" in finished.err
     assert not Path(here, "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("patience", "why"),
+    [("0.1", "cannot use NPU 0-1: after 0.1 s still in use by pid "), ("3600", "this run was asked to stop")],
+    ids=["in use", "stopped"],
+)
+def test_a_restart_that_cannot_be_ends_the_run_with_the_failure_before_it(
+    here: str, script: Script, patience: str, why: str
+) -> None:
+    """Somebody else takes an NPU while an attempt runs."""
+    os.mkdir(f"{here}/dev")
+    for name in ("dev/davinci0", "dev/davinci1", "message"):
+        Path(here, name).touch()
+    worker = script('touch "ready.$RANK"; while [ ! -e go ]; do sleep 0.01; done; exit 9')
+    words = ("--max-restarts", "1", "--restart-on", "9", "--wait-npu", patience, worker)
+    with started(here, sys.executable, "-c", WITH_NPUS, f"{here}/dev", *words) as process:
+        until(lambda: len(list(Path(here).glob("ready.*"))) == 2)
+        with open(f"{here}/dev/davinci1"):
+            Path(here, "go").touch()
+            assert process.stderr is not None
+            lines: list[str] = []
+            while not any("waiting up to" in line for line in lines):
+                lines.append(process.stderr.readline())
+                assert lines[-1], lines
+            if patience == "3600":
+                process.send_signal(signal.SIGTERM)
+            lines += process.communicate(timeout=PATIENCE)[1].splitlines()
+    assert process.returncode == 9
+    assert any(f"ma2l: warning: not started again: {why}" in line for line in lines), lines
+    assert Path(here, "message").read_text().startswith("rank 0 failed first: exit code 9")
 
 
 @pytest.mark.parametrize("words", [("--wait-npu", "0"), ("--mock", "2")])

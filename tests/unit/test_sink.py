@@ -84,6 +84,27 @@ def test_a_reader_that_has_gone_closes_the_sink(pipe: tuple[int, int]) -> None:
     sink = Sink(writer)
     sink.write(b"nobody hears this\n")
     assert (sink.closed, sink.pending) == (True, False)
+
+
+def test_an_abandoned_sink_may_be_read_again(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = Sink(writer)
+    sink.write(b"z" * 100_000)
+    sink.abandon()
+    drained(reader)
+    sink.resume()
+    sink.write(b"again\n")
+    assert os.read(reader, 100) == b"again\n"
+
+
+def test_a_sink_whose_reader_has_gone_stays_closed(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = Sink(writer)
+    os.close(reader)
+    sink.write(b"x")
+    sink.abandon()
+    sink.resume()
+    assert sink.closed
     sink.write(b"nor this\n")
     assert not sink.pending
 
