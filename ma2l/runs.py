@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from ma2l import log, site
 from ma2l.errors import ConfigError
 from ma2l.linux import processes
+from ma2l.linux.files import write_whole
 
 FILE = "run.json"
 _ASKED = "stopping"
@@ -51,11 +52,8 @@ def enter(run_dir: str, run: Run) -> bool:
     """Write the entry, whole or not at all; returns whether it could be written. Failing is no reason to end a run."""
     import json
 
-    part = f"{run_dir}/{FILE}.part"
     try:
-        with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(asdict(run), file)
-        os.replace(part, f"{run_dir}/{FILE}")
+        write_whole(json.dumps(asdict(run)), f"{run_dir}/{FILE}")
     except OSError as error:
         log.warning(f"`ma2l stop` will not find this run: {run_dir}/{FILE} cannot be written ({error.strerror})")
         return False

@@ -15,8 +15,10 @@ from ma2l.platforms import modelarts
 from ma2l.settings import Settings
 from ma2l.supervise.sentry import Sentry, Watched
 
-_WRITING = ("rank", "once", "mpirun")
+_WRITING = ("rank", "once", "mpirun", "agent")
 """Roles of processes that must write; a scheduler has nothing to say, a launcher watches its own ranks."""
+_STARTING_RANKS = ("mpirun", "agent")
+"""Roles of processes below which the ranks are."""
 
 
 def sentry(plan: Plan, settings: Settings, environ: Mapping[str, str], names: Names, mask: frozenset[int]) -> Sentry:
@@ -34,7 +36,8 @@ def sentry(plan: Plan, settings: Settings, environ: Mapping[str, str], names: Na
             "job before ma2l looks at it"
         )
     watched = {
-        index: Watched(spec.name, _logs(plan, spec), spec.role != "mpirun") for index, spec in enumerate(plan.processes)
+        index: Watched(spec.name, _logs(plan, spec), spec.role not in _STARTING_RANKS)
+        for index, spec in enumerate(plan.processes)
     }
     if not any(one.logs for one in watched.values()) and any(spec.role in _WRITING for spec in plan.processes):
         log.warning("--hang-timeout has no effect: the workers write to this console, not to logs")
@@ -42,10 +45,12 @@ def sentry(plan: Plan, settings: Settings, environ: Mapping[str, str], names: Na
 
 
 def _logs(plan: Plan, spec: ProcessSpec) -> tuple[str, ...]:
-    """An mpirun is silent when all of its ranks are: it alone knows which of them have ended."""
+    """Who starts the ranks is silent when all of them are: only there is it known which of them have ended. What an
+    agent says of its own is no sign that ranks go on."""
     if spec.role not in _WRITING or spec.log is None:
         return ()
-    return (spec.log, *(path for _, path in plan.rank_logs)) if spec.role == "mpirun" else (spec.log,)
+    ranks = tuple(path for _, path in plan.rank_logs) if spec.role in _STARTING_RANKS else ()
+    return ranks if spec.role == "agent" else (spec.log, *ranks)
 
 
 def explained(result: Outcome, watch: Sentry) -> Outcome:

@@ -15,6 +15,11 @@ def write_whole(text: str, path: str) -> None:
         OSError: the file system refused; what stood there stays.
     """
     part = f"{path}.{os.getpid()}.part"
-    with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    os.replace(part, path)
+    try:
+        with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        os.replace(part, path)
+    except OSError:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise

@@ -27,6 +27,8 @@ def parse_shape(text: str) -> Shape:
         UsageError: the text has another form, or a number is outside 1..127 nodes or 1..512 devices.
     """
     nodes_text, cross, devices_text = text.lower().rpartition("x")
+    if cross and not (nodes_text and devices_text):
+        nodes_text = devices_text = text
     nodes = _number(text, nodes_text, "nodes", MAX_NODES) if cross else 1
     return Shape(nodes, _number(text, devices_text, "devices", MAX_DEVICES))
 

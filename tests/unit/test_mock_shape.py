@@ -65,3 +65,9 @@ def test_one_device_per_gibibyte_of_available_memory(available_kib: int, devices
 @pytest.mark.parametrize("meminfo", ["", "MemTotal: 1 kB\n", "MemAvailable: many kB\n", "MemAvailable:\n"])
 def test_unknown_memory_means_a_whole_server(meminfo: str) -> None:
     assert default_devices(meminfo) == 8
+
+
+@pytest.mark.parametrize("text", ["x", "x8", "2x"])
+def test_half_a_shape_is_quoted_whole(text: str) -> None:
+    with pytest.raises(UsageError, match=f"'{text}' is not a number of nodes"):
+        parse_shape(text)
