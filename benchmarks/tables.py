@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
-from benchmarks import ranktable_scale
 from benchmarks.readings import Reading
+from benchmarks.table_forms import FORMS
 
 DEVICES = 16
+_TASK = os.path.join(os.path.dirname(__file__), "table_task.py")
 _PROBE = """
 import resource, subprocess, sys, time
 begun = time.monotonic()
@@ -26,11 +27,10 @@ def tables(directory: str, servers: int, form: str) -> Iterator[Reading]:
     """Read, check and write a table; plan a job of it."""
     source, target = os.path.join(directory, "source.json"), os.path.join(directory, "target.json")
     with open(source, "w", encoding="ascii") as file:
-        json.dump(ranktable_scale.FORMS[form](servers, DEVICES), file)
+        json.dump(FORMS[form](servers, DEVICES), file)
     case = f"{servers} servers"
-    answer, _, memory = _used([sys.executable, ranktable_scale.__file__, "--handle", source, target])
-    stages = json.loads(answer)[:-2]
-    yield Reading("rank tables", case, form, "read, check, write (s)", sum(stages))
+    answer, _, memory = _used([sys.executable, _TASK, source, target])
+    yield Reading("rank tables", case, form, "read, check, write (s)", float(answer))
     yield Reading("rank tables", case, form, "memory (MiB)", memory)
     if form in ("1.0", "1.2"):
         ma2l = os.path.join(os.path.dirname(sys.executable), "ma2l")

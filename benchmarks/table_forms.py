@@ -1,24 +1,11 @@
-"""How long the largest rank tables take, and how much memory: read, check, canonical bytes, write.
+"""Makes large rank tables of every form.
 
-Makes a table in every form in a temporary directory and handles each in a fresh interpreter::
-
-    python benchmarks/ranktable_scale.py [SERVERS [DEVICES]]      # default 16384 x 16 = 262,144 ranks
-
-Goal: 3 s and 1 GiB (peak RSS) for each form on Python 3.11. The 2.0 form is made with one network layer and one address
-for each rank; "2.0 full" is the three addresses of the official sample at 65,536 ranks, the most that form allows.
+The 2.0 form has one network layer and one address for each rank; "2.0 full" is the three addresses of the official
+sample at 65,536 ranks, the most that form allows.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -116,50 +103,3 @@ FORMS: dict[str, Callable[[int, int], Table]] = {
     "2.0": version_2_0,
     "2.0 full": version_2_0_full,
 }
-
-
-def handle(source: str, target: str) -> None:
-    """The measured run, alone in its interpreter: prints stages and CPU time (s) and peak RSS (MiB) as JSON."""
-    from ma2l import ranktable
-
-    cpu, marks = time.process_time(), [time.perf_counter()]
-    with open(source, "rb") as file:
-        raw = file.read()
-    table = ranktable.parse(raw, source)
-    assert isinstance(table, ranktable.RankTable), table
-    del raw
-    marks.append(time.perf_counter())  # parse includes check; a second check would only measure it twice
-    content = ranktable.canonical(table.document)
-    marks.append(time.perf_counter())
-    ranktable.write(content, target)
-    ranktable.fingerprint(content)
-    marks.append(time.perf_counter())
-    stages = [after - before for before, after in zip(marks, marks[1:])]
-    print(json.dumps([*stages, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
-
-
-def main(servers: int = 16384, devices: int = 16) -> None:
-    """Measure every form, plain and packed, and print a table."""
-    print(f"{servers} servers x {devices} devices on Python {sys.version.split()[0]}, seconds and MiB")
-    print(f"{'form':24}{'file MB':>9}{'parse+check':>13}{'canonical':>11}{'write':>7}{'total':>7}{'CPU':>7}{'RSS':>6}")
-    with tempfile.TemporaryDirectory() as directory:
-        for form, make in FORMS.items():
-            plain = json.dumps(make(servers, devices)).encode()
-            for packing, content in (("", plain), (", gzip+base64", base64.b64encode(gzip.compress(plain, 1)))):
-                source = os.path.join(directory, "source")
-                with open(source, "wb") as file:
-                    file.write(content)
-                command = [sys.executable, __file__, "--handle", source, os.path.join(directory, "table.json")]
-                answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-                parse, canonical, write, cpu, peak = json.loads(answer)
-                print(
-                    f"{form + packing:24}{len(content) / 1e6:9.1f}{parse:13.2f}{canonical:11.2f}{write:7.2f}"
-                    f"{parse + canonical + write:7.2f}{cpu:7.2f}{peak:6.0f}"
-                )
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--handle"]:
-        handle(*sys.argv[2:4])
-    else:
-        main(*map(int, sys.argv[1:3]))
