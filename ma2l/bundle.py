@@ -17,11 +17,11 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from ma2l import __version__
 from ma2l.ascend import devices, inventory
 from ma2l.diagnose.saved import Saved, read_directory
+from ma2l.records import dataclass
 from ma2l.secrets import mask, mask_bytes
 
 LOG_TAIL = 64 * 2**20

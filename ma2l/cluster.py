@@ -6,7 +6,7 @@ no pods are known. Two pods on one server are two nodes with the same ``server_i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from ma2l.records import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from ma2l import log, site
 from ma2l.linux import processes
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.follow import Follower
 from ma2l.logs.names import Names
-from ma2l.logs.progress import Stopping
+from ma2l.logs.progress import Later, Stopping
 from ma2l.logs.select import console_ranks
 from ma2l.logs.sink import Sink
 from ma2l.plan.spec import Plan, ProcessSpec
 from ma2l.platforms import mindcluster, modelarts
+from ma2l.records import dataclass
 from ma2l.settings import Settings
 from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
 from ma2l.supervise.supervisor import Supervisor, Together
@@ -36,6 +36,8 @@ CONSOLE_PATIENCE = 5.0
 """Seconds for a console that takes no more bytes when everything else is done."""
 CONSOLE_LIMIT = 60.0
 """Seconds for one that takes them slowly: the devices wait for us to end."""
+SETTLED = 0.2
+"""Seconds in a phase after which there is time for what takes long; before that the next may be about to come."""
 LOW_SPACE = 2**30
 """Bytes free for logs below which a warning is due: what a platform's console takes at most."""
 LOW_FILES = 1000
@@ -138,7 +140,8 @@ class Execution:
         self._follower = self._follow()
         self._sentry = self._watch_for_hangs()
         self._stopping = Stopping(lambda: len(self._supervisor.pids) - len(self._machine.ended))
-        companion = Together(self._follower, self._stopping, *([self._watch] if self._watch else ()))
+        self._later = Later(_load)
+        companion = Together(self._follower, self._stopping, self._later, *([self._watch] if self._watch else ()))
         self._supervisor = Supervisor(
             self._machine, self._system, self._guard_fd, companion, self._on_phase, self._sentry
         )
@@ -148,7 +151,7 @@ class Execution:
         stuck = processes.descendants(os.getpid())
         self._drain()
         code = self._report(stuck)
-        log.finish()
+        log.flush()
         self._drain()
         self._follower.close()
         if self._watch:
@@ -205,6 +208,7 @@ class Execution:
         return sentry(self._plan, self._settings, self._environ, self._names, self._waiter.inherited_mask)
 
     def _on_phase(self, phase: Phase) -> None:
+        self._later.begin(SETTLED)
         if phase is Phase.RUNNING:
             self._announce()
             self._on_running()
@@ -223,8 +227,7 @@ class Execution:
             log.warning("killing what did not stop in time")
 
     def _announce(self) -> None:
-        """Now that the workers run there is time to say what was decided, to write it down, and to load what explains
-        the end: after a failure nobody should have to wait for that."""
+        """Now that the workers run there is time to say what was decided and to write it down."""
         from ma2l.diagnose import oom
         from ma2l.plan.show import counted, node_of
 
@@ -236,7 +239,6 @@ class Execution:
             f"mode {plan.mode}; logs in {plan.log_dir}"
         )
         self._record()
-        import ma2l.diagnose.report  # noqa: F401 - for _report
 
     def _announce_stop(self, instead: str = "") -> None:
         """Say at once why the run stops: a stop may take the whole grace, and somebody is watching."""
@@ -258,7 +260,7 @@ class Execution:
             log.error(f"a hang ends the run; {patience}")
         elif cause.kind is Kind.SIGNAL:
             log.info(f"{signal.Signals(cause.value).name} received; {patience}")
-        log.start()
+        log.flush()
 
     def _record(self) -> None:
         """Write down the plan: a later run in the same directory sees by it that the names of these logs are taken."""
@@ -270,7 +272,7 @@ class Execution:
             log.detail(line)
         for line in plan.warnings:
             log.warning(line)
-        log.start()
+        log.flush()
         self._write(self._names.plan(), as_json(plan))
 
     def _drain(self) -> None:
@@ -317,7 +319,7 @@ class Execution:
         report = self._compose(result)
         self._write(self._names.outcome(), as_json(result, report))
         if report.quote:
-            log.finish()
+            log.flush()
             log.quote(report.quote)
         for line in report.causes:
             log.error(line)
@@ -375,6 +377,12 @@ class Execution:
             write_whole(text, path)
         except OSError as error:
             log.warning(f"cannot write {path}: {error.strerror}")
+
+
+def _load() -> None:
+    """Load what takes long: messages go through loguru from now on, and nobody waits for what explains a failure."""
+    log.start()
+    import ma2l.diagnose.report  # noqa: F401 - for Execution._report
 
 
 def _prefix(spec: ProcessSpec) -> str:

@@ -77,7 +77,7 @@ class Harvest:
         request = Request(
             settings.upload, roots_of(prepared), settings.obs_endpoint, settings.obs_hosts, settings.obs_ca_file
         )
-        log.finish()
+        log.flush()
         try:
             with open(prepared.names.upload(), "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(as_json(request))

@@ -1,7 +1,8 @@
 """The launcher's own log: one-line messages on standard error and, with time and level, in its log file.
 
-Importing loguru takes longer than starting eight workers, so messages are kept in memory until ``start`` is called,
-which happens when there is time: once the workers run, or when ma2l begins to wait for something.
+Importing loguru takes longer than starting eight workers and seeing one of them fail, so it comes in when there is time
+(``start``): a moment after the workers run, or when ma2l begins to wait for something. Until then messages are kept in
+memory, and ``flush`` delivers them as they are.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ def _log(level: str, message: str) -> None:
         start()
 
 
-def finish() -> None:
-    """Deliver what is still kept, without loguru: the process is about to end."""
+def flush() -> None:
+    """Deliver what is still kept, without loguru: there is no time for it yet, or the process is about to end."""
     clear_status()
     for level, at, message in _early:
         _deliver(level, at, message)

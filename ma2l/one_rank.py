@@ -42,7 +42,7 @@ def take_place(order: Order, already: Already) -> Planner:
         log.warning(
             f"options without effect: {unused}; this is one rank of {already.launcher}, and CMD takes ma2l's place"
         )
-        log.finish()
+        log.flush()
     if not keeps_scheduler(order, already):
         waiter = Waiter()
         environ = applied(environment(order, already, waiter), order.environ)

@@ -6,10 +6,9 @@ each ends at once and the platform starts all of them again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ma2l.errors import ConfigError
 from ma2l.linux import cpulist
+from ma2l.records import dataclass
 
 PERMANENT = frozenset((2, 78, 126, 127))
 """Wrong usage, wrong configuration, no such program: the next start would end in the same way."""

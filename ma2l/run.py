@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 
 from ma2l import log, site
@@ -22,6 +21,7 @@ from ma2l.mock.decide import decide
 from ma2l.plan.make import fitted, make, names_of, needs_master_ip, scheduler_pod
 from ma2l.plan.spec import applied
 from ma2l.platforms import mindcluster, modelarts, rank, topology
+from ma2l.records import dataclass, replace
 from ma2l.settings import Settings
 from ma2l.supervise import guard
 from ma2l.supervise.system import find_program

@@ -12,12 +12,12 @@ import fcntl
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 
 from ma2l import log, site
 from ma2l.errors import ConfigError
 from ma2l.linux import processes
 from ma2l.linux.files import write_whole
+from ma2l.records import asdict, dataclass, fields
 
 FILE = "run.json"
 _ASKED = "stopping"

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 
 from ma2l.errors import ConfigError, Ma2lError, UsageError
+from ma2l.records import dataclass, field, fields
 
 TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
-    from dataclasses import Field
     from typing import Any
+
+    from ma2l.records import Field
 
 DEFAULT_FILE = "ma2l.yaml"
 

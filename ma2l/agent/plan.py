@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 
 from ma2l.errors import ConfigError
 from ma2l.plan.child import run_module
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec
+from ma2l.records import asdict, replace
 
 ROLE = "agent"
 

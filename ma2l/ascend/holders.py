@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ma2l import log
 from ma2l.ascend import npu_smi
 from ma2l.errors import NoUsableDevice, Stopped
 from ma2l.linux import cpulist
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
+from ma2l.records import dataclass
 from ma2l.secrets import mask_argv
 
 LOOK_EVERY = 1.0

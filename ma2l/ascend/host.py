@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.ascend import hccn, npu_smi
 from ma2l.ascend.devices import device_files
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

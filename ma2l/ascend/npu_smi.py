@@ -9,9 +9,9 @@ Source: "npu-smi info" in the npu-smi command reference of Ascend; samples with 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from ma2l.ascend import tool
+from ma2l.records import dataclass, replace
 
 _COLUMNS = ("NPU ID", "Slot ID", "Chip ID", "Chip Logic ID", "Chip Phy-ID", "Chip Name")
 

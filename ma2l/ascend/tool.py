@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ma2l.records import dataclass
 
 TIMEOUT_S = 20.0  # npu-smi answers in a few seconds; a stuck driver never does
 

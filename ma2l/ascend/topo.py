@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.ascend import npu_smi, tool
 from ma2l.ascend.devices import device_files
 from ma2l.linux import cpulist, numa
+from ma2l.records import dataclass
 
 _ROWS = ("NPU", "Phy-ID")
 

@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the platform must learn that this is our bug and no retry helps
         return _unexpected(error)
     finally:
-        log.finish()
+        log.flush()
 
 
 def show(text: str | bytes) -> None:
@@ -114,6 +114,6 @@ def _unexpected(error: Exception) -> int:
     import traceback
 
     log.error(f"this is a bug in ma2l, please report it: {error!r}")
-    log.finish()
+    log.flush()
     log.console().write(traceback.format_exc().encode(errors="backslashreplace"))
     return Ma2lError.exit_code

@@ -65,6 +65,6 @@ def _examine(settings: Settings, environ: Mapping[str, str], command: tuple[str,
     from ma2l.doctor.show import as_json, as_table
 
     findings = examine(Scene(settings, environ, command))
-    log.finish()
+    log.flush()
     show(as_json(findings) if form == "json" else as_table(findings, os.isatty(1)))
     return exit_code(findings)

@@ -46,7 +46,7 @@ def explain_logs(words: Sequence[str]) -> int:
         raise ConfigError(f"explain {', '.join(words)}", "there are no logs of ma2l in it", do) from error
     for complaint in explanation.complaints:
         log.warning(complaint)
-    log.finish()
+    log.flush()
     show(explanation.text)
     return 0
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ma2l import log
 from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cli import options, show
 from ma2l.errors import UsageError
 from ma2l.msrun.arguments import PARAMETERS, PROFILE, Arguments, parse, split
+from ma2l.records import replace
 from ma2l.settings import Settings
 
 TYPE_CHECKING = False  # typing is not imported on the start path

@@ -119,9 +119,8 @@ def _prepared(order: Order, planner: Planner, waiter: Waiter, rank: int | None) 
 
 def _of_node(order: Order, launcher: ProcessSpec) -> Order:
     """What the launcher of one node of a mock is asked."""
-    from dataclasses import replace
-
     from ma2l.plan.spec import applied
+    from ma2l.records import replace
 
     environ = applied(launcher.env, order.environ)
     log_dir = environ.get("MA2L_LOG_DIR", order.settings.log_dir)

@@ -44,7 +44,7 @@ def stop_run(words: Sequence[str]) -> int:
     run = alive[chosen]
     patience = "" if now else f"; `ma2l stop --now {run.run_id}` kills"
     log.info(f"stopping run {run.run_id} (pid {run.pid}); waiting until nothing of it is left{patience}")
-    log.finish()
+    log.flush()
     runs.stop(chosen, run, now)
     log.info(f"run {run.run_id} has ended; its logs are in {run.log_dir}")
     return 0

@@ -7,11 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ma2l import log
 from ma2l.cli import options, show
 from ma2l.errors import UsageError
+from ma2l.records import replace
 from ma2l.settings import split_anywhere
 
 TYPE_CHECKING = False
@@ -122,7 +122,7 @@ class _Progress:
             if self._terminal:
                 os.write(2, b"\r\x1b[K")
             log.info(line)
-            log.finish()
+            log.flush()
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
             os.write(2, f"\r\x1b[K{line}".encode() if self._terminal else f"ma2l: {line}\n".encode())

@@ -7,7 +7,8 @@ Source: CANN's fault diagnosis pages ``task_exec_stage``, ``param_link_stage`` a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ma2l.records import dataclass
 
 _PLACE = rb"\[([^\[\]/\s]+)/(\d+)\]"
 _FORMS = (

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ma2l.diagnose.signatures import known, only_symptoms
+from ma2l.records import dataclass
 
 LAST_LINES = 15
 WHOLE = 12

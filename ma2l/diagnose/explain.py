@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ma2l.diagnose.ends import last_bytes
 from ma2l.diagnose.report import Evidence, Report, compose, examine, failed_first, verdict
 from ma2l.diagnose.saved import Saved, read_directory
+from ma2l.records import dataclass
 
 CLOCKS = 2.0
 """Seconds by which the clocks of two nodes may well differ: NTP keeps them closer, many pods have none."""

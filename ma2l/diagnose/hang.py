@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.diagnose.standing import Stack, odd_one_out
+from ma2l.records import dataclass
 
 _CLOCK_JUMP = 1.0
 """Seconds that wall clock and monotonic clock may drift apart between two looks; more is somebody setting the clock."""

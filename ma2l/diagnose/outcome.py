@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ma2l.plan.spec import Plan, ProcessSpec
+from ma2l.records import dataclass
 from ma2l.supervise.machine import Cause, Ended, Kind
 
 TYPE_CHECKING = False
@@ -146,7 +146,8 @@ def outcome(
 def as_json(result: Outcome, report: Report | None = None) -> str:
     """The outcome as it is written to ``node<N>.outcome.json``."""
     import json
-    from dataclasses import asdict
+
+    from ma2l.records import asdict
 
     data = {"schema": result.schema, **asdict(result), "report": report.as_data() if report else None}
     return json.dumps(data, indent=1) + "\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 
 from ma2l.diagnose.culprit import Culprit, accused
 from ma2l.diagnose.ends import last_bytes
@@ -13,6 +12,7 @@ from ma2l.diagnose.excerpt import LAST_LINES, Excerpt, excerpt
 from ma2l.diagnose.others import fold
 from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, manner, signal_name
 from ma2l.diagnose.signatures import Signature, known, only_symptoms
+from ma2l.records import asdict, dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

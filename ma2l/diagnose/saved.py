@@ -10,12 +10,12 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from ma2l.diagnose.ends import last_bytes
 from ma2l.diagnose.excerpt import visible
 from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd
 from ma2l.diagnose.report import examine
+from ma2l.records import dataclass, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+
+from ma2l.records import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ma2l.diagnose.standing import RANK
 from ma2l.linux import processes, threads
 from ma2l.linux.files import write_whole
+from ma2l.records import dataclass
 from ma2l.secrets import mask_argv
 
 BUDGET = 30.0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ma2l.records import dataclass
 
 RANK = "=== "
 """In front of a rank's name."""

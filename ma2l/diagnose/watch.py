@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ma2l import log
 from ma2l.diagnose import hang, standing
@@ -12,6 +11,7 @@ from ma2l.diagnose.outcome import Hang, Outcome
 from ma2l.logs.names import Names
 from ma2l.plan.spec import Plan, ProcessSpec
 from ma2l.platforms import modelarts
+from ma2l.records import replace
 from ma2l.settings import Settings
 from ma2l.supervise.sentry import Sentry, Watched
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ma2l.doctor import command, npus, ports, software, system, table
 from ma2l.doctor.finding import FAIL, Finding, unknown
 from ma2l.doctor.scene import Scene
 from ma2l.errors import Ma2lError, NoUsableDevice
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ma2l.records import dataclass
 
 OK, WARN, FAIL, UNKNOWN = "ok", "warn", "fail", "unknown"
 

@@ -83,7 +83,7 @@ class Scene:
     @cached_property
     def topology(self) -> Topology | Ma2lError:
         """Who takes part, as a run would find it, or why it would not; an incomplete table is not waited for."""
-        from dataclasses import replace
+        from ma2l.records import replace
 
         try:
             return topology.find(replace(self.settings, rank_table_timeout=0.0), self.environ, self.waiter, None)

@@ -23,7 +23,7 @@ def main(directory: str, kind: str, command: Sequence[str]) -> int:
         become(command, environ)
     except Ma2lError as error:
         log.error(str(error))
-        log.finish()
+        log.flush()
         return error.exit_code
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from ma2l.records import dataclass
 
 _HIDDEN = ("", "0")
 """``wchan`` of a thread that runs, and of one that we may not look into."""

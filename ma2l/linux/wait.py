@@ -13,7 +13,8 @@ import select
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from ma2l.records import dataclass
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 PASSED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT)

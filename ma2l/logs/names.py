@@ -7,7 +7,7 @@ overwritten: a later attempt in the same directory has its number in the name, f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

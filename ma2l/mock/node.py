@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.errors import UsageError
 from ma2l.mock.foreign import unset
 from ma2l.mock.server import SOCS
 from ma2l.mock.shape import Shape
+from ma2l.records import dataclass
 
 PLATFORMS = ("modelarts", "volcano", "ascendjob", "bare")
 PORTS = ("MASTER_PORT", "MS_SCHED_PORT")

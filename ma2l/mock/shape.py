@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ma2l.errors import UsageError
+from ma2l.records import dataclass
 
 MAX_NODES = 127  # node i is 127.0.0.<i+1>, and a mock job larger than this fits on no laptop anyway
 MAX_DEVICES = 512  # more than any server has; enough for load tests with hundreds of workers on one node

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ma2l import site
 from ma2l.ascend.devices import present
@@ -20,6 +19,7 @@ from ma2l.plan.spec import Site
 from ma2l.platforms import topology
 from ma2l.platforms.topology import Topology
 from ma2l.platforms.visible import Visible
+from ma2l.records import replace
 from ma2l.settings import Settings
 
 

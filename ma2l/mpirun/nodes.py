@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from functools import partial
 
 from ma2l.cluster import Cluster
@@ -20,6 +19,7 @@ from ma2l.plan.child import run_module
 from ma2l.plan.make import names_of, shared_env
 from ma2l.plan.spec import Plan, ProcessSpec, Site
 from ma2l.platforms.topology import Topology
+from ma2l.records import replace
 from ma2l.settings import Settings
 from ma2l.supervise.system import find_program
 

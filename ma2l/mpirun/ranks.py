@@ -6,13 +6,13 @@ import os
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ma2l import log
 from ma2l.diagnose.outcome import Outcome, ProcessEnd
 from ma2l.linux import processes
 from ma2l.plan.mpi_rank import NAME, report_prefix
 from ma2l.plan.spec import Plan, ProcessSpec
+from ma2l.records import replace
 from ma2l.supervise import killer
 
 

@@ -8,15 +8,16 @@ its own or after ``=``, and everything after the task script belongs to the scri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 
 from ma2l.errors import ConfigError, Ma2lError, UsageError
+from ma2l.records import dataclass, field, fields
 from ma2l.settings import nearest
 
 TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
-    from dataclasses import Field
     from typing import Any
+
+    from ma2l.records import Field
 
 UNKNOWN = -1
 """A node rank that nobody told, or a simulation that nobody asked for, as msrun writes it."""

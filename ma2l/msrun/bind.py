@@ -9,7 +9,6 @@ names it. Neither taskset nor numactl is used: affinity and memory policy are se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ma2l.ascend.devices import rt_visible_devices
 from ma2l.errors import ConfigError
@@ -17,6 +16,7 @@ from ma2l.linux import cpulist, mempolicy, numa
 from ma2l.msrun.bind_value import SCHEDULER, Wish
 from ma2l.plan.binding import Binding, Processors, attach, bind, threads_notes
 from ma2l.plan.spec import Plan
+from ma2l.records import replace
 
 
 def bound(plan: Plan, core: Wish, by_node: Wish, here: Processors, environ: Mapping[str, str]) -> Plan:

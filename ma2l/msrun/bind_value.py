@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from ma2l.errors import ConfigError, Ma2lError, UsageError
 from ma2l.linux import cpulist
+from ma2l.records import dataclass, field
 
 TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def parse_numa(text: str) -> Wish:
 
 def _file(path: str) -> Wish:
     import hashlib
-    from dataclasses import replace
+
+    from ma2l.records import replace
 
     attempt = f"use --bind_numa={path}"
     try:

@@ -6,10 +6,10 @@ Source: ``mindspore/parallel/cluster/process_entity/_api.py`` of MindSpore 2.10.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.errors import ConfigError, UsageError
 from ma2l.msrun.arguments import UNKNOWN, Arguments
+from ma2l.records import dataclass
 
 SIMULATED_LIMIT = 128
 """More simulated workers than this become one, as in msrun: they would overwhelm the host."""

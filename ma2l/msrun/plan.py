@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ma2l.cluster import Device
 from ma2l.logs.names import Names
 from ma2l.msrun.arguments import UNKNOWN, Arguments
@@ -12,6 +10,7 @@ from ma2l.plan import dynamic_cluster, torch
 from ma2l.plan.hccl import NO_TABLE
 from ma2l.plan.make import directory_of, port_in, shared_env
 from ma2l.plan.spec import EnvDiff, Plan, ProcessSpec, Site
+from ma2l.records import dataclass
 
 NO_CLUSTER: EnvDiff = dict.fromkeys(("MS_ROLE", "MS_NODE_ID", "MS_SCHED_HOST", "MS_SCHED_PORT"))
 

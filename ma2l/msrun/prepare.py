@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from ma2l import log, site
@@ -20,6 +19,7 @@ from ma2l.msrun.plan import Here, make
 from ma2l.plan.spec import Plan
 from ma2l.platforms.bare import BARE
 from ma2l.platforms.master import is_loopback
+from ma2l.records import replace
 from ma2l.settings import Settings
 from ma2l.supervise.system import find_program
 

@@ -9,9 +9,9 @@ certificate nobody checks may be anybody's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from ma2l.errors import ConfigError
+from ma2l.records import dataclass, field
 
 KEY, SECRET, TOKEN = "OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY", "OBS_SECURITY_TOKEN"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")

@@ -12,12 +12,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from ma2l.errors import ConfigError, Ma2lError
 from ma2l.obs.access import Access
 from ma2l.obs.url import Url
+from ma2l.records import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

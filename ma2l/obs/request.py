@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from ma2l.errors import ConfigError
+from ma2l.records import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Request:
 def as_json(request: Request) -> str:
     """The content of ``node<N>.upload.json``."""
     import json
-    from dataclasses import asdict
+
+    from ma2l.records import asdict
 
     return json.dumps(asdict(request), indent=1) + "\n"
 

@@ -8,11 +8,11 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ma2l.obs.client import Client, Stored
 from ma2l.obs.request import Root
 from ma2l.obs.url import Url
+from ma2l.records import dataclass
 
 REPORT_EVERY = 10.0
 """Seconds between two lines about progress where there is no terminal."""

@@ -14,11 +14,11 @@ sees only its own NPUs and yet all CPUs of the server deals them all out; only a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from ma2l.ascend.topo import Affinity
 from ma2l.linux import cpulist
 from ma2l.plan.spec import ProcessSpec
+from ma2l.records import dataclass, replace
 
 _MINDSPORE_MODES = ("ranktable", "dynamic-cluster", "mpirun")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cluster import Device
@@ -17,6 +16,7 @@ from ma2l.platforms.mindcluster import check_prepared_size, prepared_dynamic_clu
 from ma2l.platforms.modelarts import MODELARTS, channels
 from ma2l.platforms.topology import Topology
 from ma2l.ranktable import canonical, fingerprint
+from ma2l.records import dataclass, replace
 from ma2l.settings import Settings
 
 PRELOAD = "MA2L_WORKER_LD_PRELOAD"

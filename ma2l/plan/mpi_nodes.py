@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ma2l.cluster import Cluster
 from ma2l.errors import ConfigError
 from ma2l.plan.dynamic_cluster import DEFAULT_TIMEOUT
 from ma2l.plan.spec import EnvDiff, PlannedFile
+from ma2l.records import dataclass
 from ma2l.settings import Settings
 
 PRINCIPAL = "ma2l"

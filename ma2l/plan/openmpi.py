@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from ma2l.ascend.devices import rt_visible_devices
 from ma2l.cluster import Cluster
@@ -23,6 +22,7 @@ from ma2l.plan import figures, hccl, mpi_rank, torch
 from ma2l.plan.make import names_of, port_in, shared_env
 from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec, Site
 from ma2l.platforms.topology import Topology
+from ma2l.records import dataclass
 from ma2l.settings import Settings
 
 KNOWN = (4, 5)

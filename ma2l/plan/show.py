@@ -53,7 +53,7 @@ def as_yaml(plan: Plan, cluster: Cluster | None = None) -> str:
 
 
 def _data(plan: Plan, cluster: Cluster | None) -> dict[str, Any]:
-    from dataclasses import asdict
+    from ma2l.records import asdict
 
     data = asdict(plan)
     data["processes"] = [

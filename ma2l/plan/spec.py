@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ma2l.records import dataclass
 
 TYPE_CHECKING = False  # what binding needs is not imported where nothing is bound
 if TYPE_CHECKING:

@@ -7,12 +7,11 @@ measured below a directory, or into a file, with that number (``VC_TASK_INDEX``)
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ma2l import cluster
 from ma2l.platforms.base import Environ
 from ma2l.platforms.topology import Topology
 from ma2l.ranktable import restrict
+from ma2l.records import replace
 from ma2l.settings import Settings
 
 VARIABLE = "SINGLESERVER_MODE"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from ma2l.errors import ConfigError
+from ma2l.records import dataclass, field
 
 Environ = Mapping[str, str]
 HostLists = Mapping[str, "tuple[str, ...]"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ma2l.cluster import Node
 from ma2l.errors import ConfigError
 from ma2l.ranktable.template2 import pod_index
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ map our names to the names of each launcher; a launcher is recognised only by va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.platforms.base import Environ
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ma2l import log
 from ma2l.errors import ConfigError, GaveUpWaiting, Stopped
@@ -16,6 +15,7 @@ from ma2l.linux.wait import READABLE, STOP_SIGNALS, Waiter
 from ma2l.platforms import mindcluster, modelarts
 from ma2l.platforms.base import Environ
 from ma2l.ranktable import TEXT_LIMIT, Incomplete, RankTable, parse
+from ma2l.records import dataclass
 
 VARIABLES = ("RANK_TABLE_FILE_V_1_0", "RANK_TABLE_FILE", "MINDSPORE_HCCL_CONFIG_PATH")
 """Inputs that name a table, the first that is set wins; a directory holds ``jobstart_hccl.json``."""

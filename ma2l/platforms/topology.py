@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from ma2l.ascend import devices
 from ma2l.cluster import Cluster, Device, Node
@@ -16,6 +15,7 @@ from ma2l.platforms.mindcluster import MINDCLUSTER
 from ma2l.platforms.modelarts import MODELARTS
 from ma2l.platforms.volcano import VOLCANO
 from ma2l.ranktable import TEMPLATE_2, RankTable, build, parse, restrict
+from ma2l.records import dataclass, replace
 from ma2l.settings import Settings
 
 PLATFORMS = (MODELARTS, MINDCLUSTER, VOLCANO)

@@ -7,9 +7,9 @@ device by that number (``DEVICE_ID``), while rank tables hold physical ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ma2l.errors import ConfigError, NoUsableDevice
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ to    from                                    what it takes, and what is lost
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ma2l.errors import ConfigError
 from ma2l.ranktable import super_pods
 from ma2l.ranktable.build import build
 from ma2l.ranktable.table import RankTable
 from ma2l.ranktable.values import is_ip
+from ma2l.records import dataclass
 
 TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ma2l.cluster import Device, Node
 from ma2l.ranktable import super_pods
-from ma2l.ranktable.values import described, is_ip, is_port, natural, shown
+from ma2l.ranktable.values import are_ipv4, described, is_ip, is_port, natural, naturals, shown
 
 TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _server_ids(servers: list[dict[str, Any]]) -> Iterator[str]:
 
 def _device_ids(servers: list[dict[str, Any]]) -> Iterator[str]:
     for server in servers:
-        ids = [natural(device["device_id"]) for device in server["device"]]
+        ids = naturals([device["device_id"] for device in server["device"]])
         if min(ids) >= 0 and len(set(ids)) == len(ids):
             continue
         seen: dict[int, int] = {}
@@ -183,7 +183,7 @@ def _host_ports(servers: list[dict[str, Any]]) -> Iterator[str]:
 
 def _rank_ids(servers: list[dict[str, Any]]) -> Iterator[str]:
     """Ranks are 0 to N-1, each once, and those of one server without a foreign one between them."""
-    ranks = [[natural(device["rank_id"]) for device in server["device"]] for server in servers]
+    ranks = [naturals([device["rank_id"] for device in server["device"]]) for server in servers]
     count = sum(map(len, ranks))
     owner = [-1] * count
     right = True
@@ -223,6 +223,9 @@ def _server(server: Mapping[str, Any]) -> str:
 
 def _device_ips(servers: list[dict[str, Any]], why_needed: str) -> Iterator[str]:
     """Addresses are valid, unique in the job and equally many for every device; ``why_needed`` forbids none."""
+    texts = [device.get("device_ip") or "" for server in servers for device in server["device"]]
+    if are_ipv4(texts) and len(set(texts)) == len(texts):  # as nearly always: one each
+        return
     width = -1
     users: dict[str, dict[str, Any]] = {}
     for server in servers:

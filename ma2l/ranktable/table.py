@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ma2l.cluster import Node
+from ma2l.records import dataclass
 
 
 @dataclass(frozen=True)

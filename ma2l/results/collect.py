@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from ma2l.linux.files import write_whole
+from ma2l.records import dataclass, replace
 from ma2l.results import merge, sources
 from ma2l.results.figures import LARGEST, Figures, Kind, Source, figures, kind_of
 from ma2l.results.job import result_of

@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from ma2l.records import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ never taken for the whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ma2l.linux import cpulist
+from ma2l.records import dataclass
 from ma2l.results.figures import Figures
 
 SCHEMA = 1

@@ -18,7 +18,8 @@ def as_json(result: Result, **more: object) -> str:
         more: what a node says of itself, for whoever merges the nodes.
     """
     import json
-    from dataclasses import asdict
+
+    from ma2l.records import asdict
 
     return json.dumps({**asdict(result), **more}, indent=1) + "\n"
 

@@ -7,8 +7,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from ma2l.records import dataclass
 from ma2l.results.figures import LARGEST, Source, kind_of
 
 TYPE_CHECKING = False

@@ -30,11 +30,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from ma2l.linux.processes import exit_code
 from ma2l.linux.wait import STOP_SIGNALS
+from ma2l.records import dataclass
 
 HANG_CODE = 252
 """128 + 124, what timeout(1) exits with: a platform may try again."""

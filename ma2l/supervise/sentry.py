@@ -11,13 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 from ma2l import log
 from ma2l.diagnose import hang, standing
 from ma2l.diagnose.stacks import BUDGET, INSTALL, Subject, program
 from ma2l.linux import processes, threads
 from ma2l.linux.spawn import spawn
+from ma2l.records import dataclass
 from ma2l.supervise.machine import Event, Kind
 
 PATIENCE = BUDGET + 10.0

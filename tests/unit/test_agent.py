@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from ma2l.agent.plan import described_ranks, handed_over
 from ma2l.agent.workers import NOT_STARTED, Workers
 from ma2l.errors import ConfigError
 from ma2l.plan.spec import Plan, ProcessSpec
+from ma2l.records import replace
 from tests.unit.scenario import mock_nodes, plan
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,7 @@ from ma2l.plan.binding import Processors, attach, bind, bind_ranks, split
 from ma2l.plan.make import make
 from ma2l.plan.show import as_json, as_table
 from ma2l.plan.spec import Plan, ProcessSpec, Site
+from ma2l.records import replace
 from ma2l.settings import Settings
 from tests.unit.scenario import TRAIN, find
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ma2l.diagnose.explain import explain
 from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, as_json
 from ma2l.diagnose.report import compose
 from ma2l.diagnose.saved import LARGEST, parse, read_directory
+from ma2l.records import replace
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError: bad batch\n'
 EI0006 = "EI0006: Getting socket times out.\n"

@@ -14,7 +14,7 @@ import os, sys
 sys.path[:0] = [{root!r}]
 from ma2l import log
 {body}
-log.finish()
+log.flush()
 """
 ROOT = str(Path(__file__).parents[2])
 
@@ -81,7 +81,7 @@ def test_the_file_has_time_level_and_details(tmp_path: Path) -> None:
 )
 def test_a_message_is_one_line_whatever_names_it_holds(tmp_path: Path, message: str, line: bytes) -> None:
     path = tmp_path / "launcher.log"
-    assert say(f"log.use_file({str(path)!r}); log.info('{message}'); log.finish()") == line
+    assert say(f"log.use_file({str(path)!r}); log.info('{message}'); log.flush()") == line
     assert path.read_bytes().endswith(line[len("ma2l:") :])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ma2l.errors import ConfigError, UsageError
@@ -12,6 +10,7 @@ from ma2l.msrun.arguments import Arguments
 from ma2l.msrun.layout import Layout, layout
 from ma2l.msrun.plan import Here, make
 from ma2l.plan.spec import Plan, Site
+from ma2l.records import replace
 
 COMMAND = ("python", "net.py")
 Env = dict[str, "str | None"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ma2l.plan.spec import Plan, ProcessSpec, Site
 from ma2l.platforms import rank
 from ma2l.platforms.topology import Topology
 from ma2l.platforms.visible import Visible
+from ma2l.records import replace
 from ma2l.settings import Settings, split
 from tests.unit.scenario import TRAIN, find, mock_nodes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from ma2l.diagnose.others import fold
 from ma2l.diagnose.outcome import Hang, Outcome, ProcessEnd, as_json, manner, outcome
 from ma2l.diagnose.report import Report, compose
 from ma2l.plan.spec import Plan, PlannedFile, ProcessSpec
+from ma2l.records import replace
 from ma2l.supervise.machine import Cause, Ended, Kind
 from tests.unit.scenario import server_list
 

@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from ma2l import log, runs, site
 from ma2l.cli import stop as verb
 from ma2l.errors import ConfigError, UsageError
 from ma2l.linux import processes
+from ma2l.records import asdict, replace
 from ma2l.supervise import detach
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ma2l.cluster import Cluster, Device, Node, Part, of_own_server
 from ma2l.logs.names import Names
 from ma2l.plan.spec import Plan
 from ma2l.platforms.aisbench import asked_for
+from ma2l.records import replace
 from ma2l.settings import Settings
 from tests.unit.scenario import find, mock_nodes, plan, server_list
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from ma2l.diagnose.outcome import Hang, outcome
 from ma2l.diagnose.report import standing, verdict
 from ma2l.logs.names import Names
 from ma2l.plan.spec import Plan, ProcessSpec
+from ma2l.records import replace
 from ma2l.settings import Settings
 from ma2l.supervise.machine import Cause, Ended, Kind
 from ma2l.supervise.sentry import Diagnosis, Sentry, Watched
