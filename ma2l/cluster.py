@@ -9,7 +9,7 @@ from __future__ import annotations
 from ma2l.records import dataclass, replace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Device:
     """One NPU (one die on Atlas A3) and the rank that trains on it."""
 
@@ -19,6 +19,12 @@ class Device:
     """Physical id on its server, as in ``/dev/davinci<id>``."""
     ip: str = ""
     """Address of its own network port, empty where the source names none."""
+
+    def __init__(self, rank: int, device_id: int, ip: str = "") -> None:
+        put = object.__setattr__  # a job may have 262,144 of these
+        put(self, "rank", rank)
+        put(self, "device_id", device_id)
+        put(self, "ip", ip)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Mapping
 
@@ -136,6 +135,8 @@ class Harvest:
 
 def roots_of(prepared: Prepared) -> tuple[Root, ...]:
     """This node's own files: other nodes may share its directories, and send theirs."""
+    import glob
+
     from ma2l.obs.request import Root
 
     plan, names = prepared.plan, prepared.names

@@ -2,8 +2,8 @@
 
 The stages of a run hand frozen dataclasses to each other, thirty kinds of them before the first worker runs. The
 standard module imports ``inspect`` and compiles six methods for every class, which was more than half of the time to
-the first worker (``docs/architecture.md``, "Start time"). Here one method is compiled, ``__init__``, because objects
-are made by the hundred thousand; the others are the same functions for all classes.
+the first worker (``docs/architecture.md``, "Start time"). Here nothing is compiled: all classes share their methods. An
+object takes twice as long to make; a class of which there are hundreds of thousands has an ``__init__`` of its own.
 
 Names and meaning are the standard's, ``tests/unit/test_records.py`` holds the two against each other, and a type
 checker sees the standard module itself.
@@ -27,11 +27,11 @@ else:
     class Field:
         """One field of a class: its name, its default or what makes one, and what somebody else keeps with it."""
 
-        def __init__(self, default, default_factory, shown, metadata):
+        def __init__(self, default, make, shown, metadata):
             self.name = ""
             self.type = ""
             self.default = default
-            self.default_factory = default_factory
+            self.make = make
             self.repr = shown
             self.metadata = metadata
 
@@ -39,10 +39,11 @@ else:
         """A field that needs more than a type and a default."""
         return Field(default, default_factory, repr, metadata or {})
 
-    def dataclass(*, frozen, eq=True):
+    def dataclass(*, frozen, init=True, eq=True):
         """Make the annotated names of a class the fields of its objects, which never change.
 
         Args:
+            init: whether objects take their fields as arguments; else the class says how they are made.
             eq: whether objects with equal fields are equal; else each equals itself alone.
         """
         assert frozen, "nothing here may change once it is made"
@@ -60,7 +61,11 @@ else:
                     delattr(cls, name)
             cls.__fields__ = tuple(listed.values())
             cls.__match_args__ = tuple(listed)
-            cls.__init__ = _init(cls)
+            if init:
+                cls.__names__ = frozenset(listed)
+                cls.__defaults__ = {n: one.default for n, one in listed.items() if one.default is not MISSING}
+                cls.__makers__ = {n: one.make for n, one in listed.items() if one.make is not MISSING}
+                cls.__init__ = _init
             cls.__setattr__, cls.__delattr__ = _refuse_to_set, _refuse_to_delete
             cls.__repr__ = _repr
             if eq:
@@ -91,25 +96,14 @@ else:
             return {_plain(name): _plain(one) for name, one in value.items()}
         return value
 
-    def _init(cls):
-        """Compile the method; defaults are looked up by name, so that nothing of them has to be written as source."""
-        arguments, lines, space = ["self"], ["put = object.__setattr__"], {"MISSING": MISSING}
-        for one in cls.__fields__:
-            name, value = one.name, one.name
-            if one.default_factory is not MISSING:
-                space[f"make_{name}"] = one.default_factory
-                name, value = f"{name}=MISSING", f"make_{name}() if {name} is MISSING else {name}"
-            elif one.default is not MISSING:
-                space[f"default_{name}"] = one.default
-                name = f"{name}=default_{name}"
-            arguments.append(name)
-            lines.append(f"put(self, {one.name!r}, {value})")
-        if hasattr(cls, "__post_init__"):
-            lines.append("self.__post_init__()")
-        exec(f"def __init__({', '.join(arguments)}):\n " + "\n ".join(lines), space)
-        made = space["__init__"]
-        made.__qualname__ = f"{cls.__qualname__}.__init__"
-        return made
+    def _init(self, *values, **named):
+        given = dict(zip(self.__match_args__, values))
+        given.update(named)
+        made = {name: make() for name, make in self.__makers__.items() if name not in given}
+        complete = {**self.__defaults__, **made, **given}
+        if len(given) != len(values) + len(named) or complete.keys() != self.__names__:
+            raise TypeError(f"{self.__class__.__qualname__}({', '.join(self.__match_args__)}) got {values} and {named}")
+        self.__dict__.update(complete)
 
     def _repr(self):
         shown = (f"{one.name}={getattr(self, one.name)!r}" for one in self.__fields__ if one.repr)
