@@ -95,7 +95,6 @@ CASES = [
     "[one.name for one in fields(Point(1))]",
     "Point(1).more is Point(1).more",
     "Point.y, Further.y, Point.names, hasattr(Point, 'more'), hasattr(Point, 'x')",
-    "Point.__match_args__, Further.__match_args__",
     "Point.__doc__, Point.__qualname__",
 ]
 
