@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from benchmarks.bar import PYTHON
 from benchmarks.peers import Peer
 from benchmarks.readings import Reading
 from benchmarks.runs import Run, Stuck, started
@@ -25,7 +26,7 @@ def bare_python() -> Reading:
     """The floor of everything in Python: an interpreter that starts and ends."""
     begun = time.monotonic()
     subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True)
-    return Reading("start", "", "python -I -S -c pass", "no-op run (ms)", (time.monotonic() - begun) * 1e3)
+    return Reading("start", "", PYTHON, "no-op run (ms)", (time.monotonic() - begun) * 1e3)
 
 
 def case_of(ranks: int) -> str:

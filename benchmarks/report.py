@@ -21,7 +21,8 @@ This page is made by `make bench` from [its raw data](performance.json). All lau
 that whatever else the machine does meets all of them; figures are medians, with the smallest and largest in brackets.
 The workers are a C program of a few milliseconds, so that launchers are measured and not Python. `floor` is a C program
 that starts the workers and waits, without any care for them. msrun starts only Python, so there a script of two lines
-stands before each worker, and its scheduler ends at once.
+stands before each worker, and its scheduler ends at once. ma2l's workers are those of a mock, whose platform it sets up
+first; a run that is over within 0.2 s ends before ma2l has loaded loguru ([why](../architecture.md#start-time)).
 
 Machines differ more than launchers: compare within a table, never with figures from elsewhere.
 """

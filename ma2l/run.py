@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -124,11 +125,19 @@ def _carry_out(
         on_all_running = partial(on_running, prepared)
         execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
         code = execution.run()
-        following = _following(order.settings, prepared, attempt, waiter, guard_fd) if execution.again else None
+        following, stop_asked = None, execution.stop_asked
+        if execution.again and prepared.again:
+            try:
+                following = _following(order.settings, prepared, attempt, waiter, guard_fd)
+            except Stopped:
+                stop_asked = True
+                log.warning("not started again: this run was asked to stop")
+            except Ma2lError as error:
+                log.warning(f"not started again: {error}")
         if following is None:
             execution.leave_message()
             code = harvest.finish(prepared, code, execution.outcome)
-            harvest.send(prepared, execution.stop_asked, order.environ, waiter, guard_fd)
+            harvest.send(prepared, stop_asked, order.environ, waiter, guard_fd)
             return code
         prepared = following
         attempt += 1
@@ -143,25 +152,21 @@ def _wait_for_npus(settings: Settings, prepared: Prepared, waiter: Waiter, guard
         holders.wait_until_free(prepared.npus, settings.wait_npu, prepared.environ, waiter, guard_fd)
 
 
-def _following(
-    settings: Settings, prepared: Prepared, attempt: int, waiter: Waiter, guard_fd: int | None
-) -> Prepared | None:
-    """The next attempt, or ``None`` where it is called off or cannot be: then the failure before it ends the run."""
-    if prepared.again is None:
-        return None
-    why = "this run was asked to stop"
+def _following(settings: Settings, prepared: Prepared, attempt: int, waiter: Waiter, guard_fd: int | None) -> Prepared:
+    """The next attempt.
+
+    Raises:
+        Stopped: a stop signal, or the guard's end, has come between the two.
+        Ma2lError: it cannot be prepared, or has no NPU.
+    """
+    assert prepared.again is not None, "nobody asks otherwise"
     wakeup = waiter.wait([] if guard_fd is None else [(guard_fd, 0)], time.monotonic())
-    if not wakeup.ready and not any(signum in STOP_SIGNALS for signum in wakeup.signals):
-        try:
-            following = replace(prepared.again(attempt), npus=prepared.npus)
-            _wait_for_npus(settings, following, waiter, guard_fd)
-            return following
-        except Ma2lError as error:
-            why = str(error)
-        except Stopped:
-            pass
-    log.warning(f"not started again: {why}")
-    return None
+    stops = [signum for signum in wakeup.signals if signum in STOP_SIGNALS]
+    if stops or wakeup.ready:
+        raise Stopped(stops[0] if stops else signal.SIGKILL)
+    following = replace(prepared.again(attempt), npus=prepared.npus)
+    _wait_for_npus(settings, following, waiter, guard_fd)
+    return following
 
 
 def _policy(settings: Settings) -> Policy | None:
@@ -326,14 +331,7 @@ def _of_topology(
             from ma2l.agent.prepare import hand_over
 
             plan = hand_over(plan, settings.agent, names, here)
-        return Prepared(
-            plan,
-            environ,
-            names,
-            again=attempt if again else None,
-            cluster=found.cluster,
-            job=environ.get("MA2L_MOCKED")
-            or found.platform.job_id(environ),  # all mocks of a platform call it the same
-        )
+        job = environ.get("MA2L_MOCKED") or found.platform.job_id(environ)  # all mocks of a platform call it the same
+        return Prepared(plan, environ, names, again=attempt if again else None, cluster=found.cluster, job=job)
 
     return attempt(0)
