@@ -26,6 +26,7 @@ PYTHON = "python -I -S -c pass"
 of 262,144 ranks."""
 BARS = (
     Bar("start", "8 workers", "first up (ms)", "mpirun 4.1", 2.5),
+    Bar("start", "8 workers", "first up (ms)", "mpirun 5.0", 2.5),
     Bar("start", "8 workers", "first up (ms)", PYTHON, 5.1),
     Bar("start", "8 workers", "no-op run (ms)", PYTHON, 16),
     Bar("start", "512 workers", "no-op run (ms)", "mpirun 4.1", 0.5),
