@@ -65,7 +65,7 @@ class Prepared:
     cluster: Cluster | None = None
     """Everybody who takes part, for those who want to see the whole job."""
     job: str = ""
-    """What the platform calls the job on all of its nodes, empty where nothing is known to be that."""
+    """What all nodes call this start of the job, and no other is called; empty where nothing is known to be that."""
     watch: TableWatch | None = None
     """Ends the run where the rank table changes while links come up."""
 
@@ -333,6 +333,8 @@ class Execution:
             self._stop_asked |= machine.stop_asked
             self._ask_for_another(self._judge, result.exit_code)
         self._verdict = report.verdict
+        if not self.again:
+            self.leave_message()
         return result.exit_code
 
     def _ask_for_another(self, judge: Callable[[int, float], tuple[bool, str]], code: int) -> None:
@@ -357,8 +359,8 @@ class Execution:
             return Report(verdict=verdict(result))
 
     def leave_message(self) -> None:
-        """After the last attempt: Kubernetes shows this file's text as the reason of a container's end. It makes the
-        file itself."""
+        """Of the last attempt. Kubernetes shows this file's text as the reason of a container's end; it makes the file
+        itself."""
         if not self._verdict:
             return
         path = modelarts.termination_message(self._environ) or "/dev/termination-log"

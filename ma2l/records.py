@@ -102,7 +102,8 @@ else:
         made = {name: make() for name, make in self.__makers__.items() if name not in given}
         complete = {**self.__defaults__, **made, **given}
         if len(given) != len(values) + len(named) or complete.keys() != self.__names__:
-            raise TypeError(f"{self.__class__.__qualname__}({', '.join(self.__match_args__)}) got {values} and {named}")
+            got = f"{len(values)} arguments and {list(named)}"  # no values: one may be a secret
+            raise TypeError(f"{self.__class__.__qualname__}({', '.join(self.__match_args__)}) got {got}")
         self.__dict__.update(complete)
 
     def _repr(self):

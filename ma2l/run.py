@@ -31,6 +31,7 @@ TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
     from typing import Callable, Optional
 
+    from ma2l.platforms.base import Platform
     from ma2l.restarts import Policy
 
     Planner = Callable[["Order", str, str, Waiter, Optional[int]], Prepared]
@@ -114,35 +115,40 @@ def _carry_out(
         policy = None
         if prepared.plan.mode != "mock":  # its nodes say it themselves
             log.warning(f"--max-restarts has no effect here: {why_never}")
-    console, attempt = Sink(1), 1
+    console, attempt, stop_asked = Sink(1), 1, False
     harvest = Harvest(order.settings, order.command)
-    _wait_for_npus(order.settings, prepared, waiter, guard_fd)
+    ended: tuple[Prepared, Execution, int] | None = None
     while True:
-        if prepared.at_start:
-            prepared.at_start()
-        harvest.begin(prepared)
-        judge = partial(policy.judge, attempt) if policy else None
-        on_all_running = partial(on_running, prepared)
-        execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
-        code = execution.run()
-        following, stop_asked = None, execution.stop_asked
-        if execution.again and prepared.again:
-            try:
-                following = _following(order.settings, prepared, attempt, waiter, guard_fd)
-            except Stopped:
-                stop_asked = True
-                log.warning("not started again: this run was asked to stop")
-            except Ma2lError as error:
-                log.warning(f"not started again: {error}")
-        if following is None:
-            execution.leave_message()
-            code = harvest.finish(prepared, code, execution.outcome)
-            harvest.send(prepared, stop_asked, order.environ, waiter, guard_fd)
-            return code
-        prepared = following
+        try:
+            if ended:
+                prepared = _following(prepared, attempt - 1, waiter, guard_fd)
+            _wait_for_npus(order.settings, prepared, waiter, guard_fd)
+            if prepared.at_start:
+                prepared.at_start()
+            harvest.begin(prepared)
+            judge = partial(policy.judge, attempt) if policy else None
+            on_all_running = partial(on_running, prepared)
+            execution = Execution(
+                prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge
+            )
+            code = execution.run()
+        except (Ma2lError, Stopped) as error:
+            if not ended:
+                raise
+            stop_asked = isinstance(error, Stopped)
+            log.warning(f"not started again: {'this run was asked to stop' if stop_asked else error}")
+            ended[1].leave_message()
+            break
+        ended = prepared, execution, code
+        if not (execution.again and prepared.again):
+            break
         attempt += 1
         for sink in (console, log.console()):
             sink.resume()
+    prepared, execution, code = ended
+    code = harvest.finish(prepared, code, execution.outcome)
+    harvest.send(prepared, stop_asked or execution.stop_asked, order.environ, waiter, guard_fd)
+    return code
 
 
 def _wait_for_npus(settings: Settings, prepared: Prepared, waiter: Waiter, guard_fd: int | None) -> None:
@@ -152,21 +158,19 @@ def _wait_for_npus(settings: Settings, prepared: Prepared, waiter: Waiter, guard
         holders.wait_until_free(prepared.npus, settings.wait_npu, prepared.environ, waiter, guard_fd)
 
 
-def _following(settings: Settings, prepared: Prepared, attempt: int, waiter: Waiter, guard_fd: int | None) -> Prepared:
+def _following(prepared: Prepared, attempt: int, waiter: Waiter, guard_fd: int | None) -> Prepared:
     """The next attempt.
 
     Raises:
         Stopped: a stop signal, or the guard's end, has come between the two.
-        Ma2lError: it cannot be prepared, or has no NPU.
+        Ma2lError: it cannot be prepared.
     """
     assert prepared.again is not None, "nobody asks otherwise"
     wakeup = waiter.wait([] if guard_fd is None else [(guard_fd, 0)], time.monotonic())
     stops = [signum for signum in wakeup.signals if signum in STOP_SIGNALS]
     if stops or wakeup.ready:
         raise Stopped(stops[0] if stops else signal.SIGKILL)
-    following = replace(prepared.again(attempt), npus=prepared.npus)
-    _wait_for_npus(settings, following, waiter, guard_fd)
-    return following
+    return replace(prepared.again(attempt), npus=prepared.npus)
 
 
 def _policy(settings: Settings) -> Policy | None:
@@ -331,7 +335,15 @@ def _of_topology(
             from ma2l.agent.prepare import hand_over
 
             plan = hand_over(plan, settings.agent, names, here)
-        job = environ.get("MA2L_MOCKED") or found.platform.job_id(environ)  # all mocks of a platform call it the same
-        return Prepared(plan, environ, names, again=attempt if again else None, cluster=found.cluster, job=job)
+        again_ = attempt if again else None
+        return Prepared(
+            plan, environ, names, again=again_, cluster=found.cluster, job=_start_of_job(environ, found.platform)
+        )
 
     return attempt(0)
+
+
+def _start_of_job(environ: Mapping[str, str], platform: Platform) -> str:
+    """What all nodes call this start of the job, and no other is called; empty where nothing tells."""
+    name = environ.get("MA2L_MOCKED") or platform.job_id(environ)  # all mocks of a platform have the same id
+    return "" if name in ("", modelarts.UNNAMED) else "/".join((name, *platform.texts(environ, "attempt")))

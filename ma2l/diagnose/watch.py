@@ -15,10 +15,8 @@ from ma2l.records import replace
 from ma2l.settings import Settings
 from ma2l.supervise.sentry import Sentry, Watched
 
-_WRITING = ("rank", "once", "mpirun", "agent")
+_WRITING = ("rank", "once", "mpirun")
 """Roles of processes that must write; a scheduler has nothing to say, a launcher watches its own ranks."""
-_STARTING_RANKS = ("mpirun", "agent")
-"""Roles of processes below which the ranks are."""
 
 
 def sentry(plan: Plan, settings: Settings, environ: Mapping[str, str], names: Names, mask: frozenset[int]) -> Sentry:
@@ -35,9 +33,10 @@ def sentry(plan: Plan, settings: Settings, environ: Mapping[str, str], names: Na
             f"--hang-timeout {limit:g} is not below MA_HANG_DETECT_TIME ({theirs:g} s): the platform ends a hanging "
             "job before ma2l looks at it"
         )
+    if any(spec.role == "agent" for spec in plan.processes):
+        log.warning("--hang-timeout has no effect with --agent: only the agent knows which ranks are to run")
     watched = {
-        index: Watched(spec.name, _logs(plan, spec), spec.role not in _STARTING_RANKS)
-        for index, spec in enumerate(plan.processes)
+        index: Watched(spec.name, _logs(plan, spec), spec.role != "mpirun") for index, spec in enumerate(plan.processes)
     }
     if not any(one.logs for one in watched.values()) and any(spec.role in _WRITING for spec in plan.processes):
         log.warning("--hang-timeout has no effect: the workers write to this console, not to logs")
@@ -45,12 +44,10 @@ def sentry(plan: Plan, settings: Settings, environ: Mapping[str, str], names: Na
 
 
 def _logs(plan: Plan, spec: ProcessSpec) -> tuple[str, ...]:
-    """Who starts the ranks is silent when all of them are: only there is it known which of them have ended. What an
-    agent says of its own is no sign that ranks go on."""
+    """An mpirun is silent when all of its ranks are: it alone knows which of them have ended."""
     if spec.role not in _WRITING or spec.log is None:
         return ()
-    ranks = tuple(path for _, path in plan.rank_logs) if spec.role in _STARTING_RANKS else ()
-    return ranks if spec.role == "agent" else (spec.log, *ranks)
+    return (spec.log, *(path for _, path in plan.rank_logs)) if spec.role == "mpirun" else (spec.log,)
 
 
 def explained(result: Outcome, watch: Sentry) -> Outcome:

@@ -14,12 +14,12 @@ def write_whole(text: str, path: str) -> None:
     Raises:
         OSError: the file system refused; what stood there stays.
     """
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "w", encoding="utf-8", errors="backslashreplace") as file:
+    part = f"{path}.{os.urandom(6).hex()}.part"  # in a shared directory a pid is nobody's own
+    with open(part, "x", encoding="utf-8", errors="backslashreplace") as file:
+        try:
             file.write(text)
-        os.replace(part, path)
-    except OSError:
-        if os.path.exists(part):
+            file.flush()
+            os.replace(part, path)
+        except OSError:
             os.unlink(part)
-        raise
+            raise

@@ -17,11 +17,14 @@ TABLE = "jobstart_hccl.json"
 ROUTE_PLAN_TABLE = "jobstart_routeplan.json"
 """Written beside the table by dynamic route planning; once completed it replaces the table."""
 
+UNNAMED = "modelarts-job"
+"""A job whose name no variable tells."""
+
 
 def _job_id(environ: Environ) -> str:
     """``modelarts-job-<uuid>``; a Volcano job is called ``ma-job-<uuid>``. Never empty: log names begin with it."""
     named = environ.get("BATCH_JOB_ID") or environ.get("MA_VJ_NAME", "").replace("ma-job", "modelarts-job", 1)
-    return named or "modelarts-job"
+    return named or UNNAMED
 
 
 def _hosts(environ: Environ) -> HostLists:

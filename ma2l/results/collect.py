@@ -3,7 +3,7 @@
 Nothing waits for another node. On ModelArts the directory is the node's own and the platform uploads it; where it is
 shared, the last node to end finds the figures of all and writes the whole job's result as well. Servers that are jobs
 of their own may start so far apart that one has ended before another begins: its figures lie there already and would
-look like an earlier run's, but for the job that its result names.
+look like an earlier run's, but for its result, which names the job and has the same numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from ma2l.linux.files import write_whole
 from ma2l.records import dataclass, replace
 from ma2l.results import merge, sources
-from ma2l.results.figures import LARGEST, Figures, Kind, Source, figures, kind_of
+from ma2l.results.figures import LARGEST, Figures, Kind, Source, figures, kind_of, parse
 from ma2l.results.job import result_of
 from ma2l.results.merge import Result
 from ma2l.results.show import as_json
@@ -47,7 +47,7 @@ class Request:
     """Seconds since 1970."""
     ended: float | None = None
     job: str = ""
-    """What all nodes of this job call it and no other job is called; empty where nothing is known to be that."""
+    """What all nodes call this start of the job, and no other is called; empty where nothing is known to be that."""
     required: bool = False
     """Whether somebody wants to hear of it even if no rank wrote anything."""
 
@@ -111,35 +111,37 @@ def _read(request: Request, names: Sequence[str]) -> Figures:
 
 
 def _is_own(kind: Kind | None, request: Request) -> bool:
-    key = _key(kind)
-    return key is not None and key[0] == request.server and key[1] in request.ranks
+    """A rank's own figure; accuracy and number of ranks are rank 0's."""
+    if kind is None or kind.server != request.server:
+        return False
+    return (kind.rank if kind.what == "throughput" else 0) in request.ranks
 
 
 def _whole(request: Request, unchanged: set[str]) -> Result | None:
     """The whole job's result if all of its figures, of this run, are here."""
     place = sources.of_directory(request.directory)
     runs = tuple(run for run in place.runs if run.get("job") == request.job)
-    measured = {key for run in runs for key in _measured(run)} if request.job else set()
+    measured = {figure for run in runs for figure in _measured(run)} if request.job else set()
     files = {
         name: content
         for name, content in place.source.files.items()
-        if name not in unchanged or _key(kind_of(name)) in measured
+        if name not in unchanged or (kind_of(name), parse(content)) in measured
     }
     result = result_of([replace(place, runs=runs, source=replace(place.source, files=files, server=None))])
     return result if result.complete else None
 
 
-def _measured(run: Mapping[str, object]) -> list[tuple[int | None, int]]:
-    """Servers and ranks whose figures a node's result has. The file may be anybody's and hold anything."""
-    ranks = run.get("ranks")
-    listed = [one for one in ranks if isinstance(one, dict)] if isinstance(ranks, list) else []
-    pairs = [(one.get("server"), one.get("rank")) for one in listed]
-    return [(server, rank) for server, rank in pairs if isinstance(rank, int) and isinstance(server, (int, type(None)))]
-
-
-def _key(kind: Kind | None) -> tuple[int | None, int] | None:
-    """Server and rank that write such a file: accuracy and number of ranks are rank 0's."""
-    return (kind.server, kind.rank if kind.what == "throughput" else 0) if kind else None
+def _measured(run: Mapping[str, object]) -> list[tuple[Kind, object]]:
+    """The figures that a node's result has. The file may be anybody's and hold anything."""
+    listed = run.get("ranks")
+    ranks = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    said = [("throughput", one.get("server"), one.get("rank"), one.get("throughput")) for one in ranks]
+    said.append(("accuracy", run.get("server"), -1, run.get("accuracy")))
+    return [
+        (Kind(what, server, rank), value)
+        for what, server, rank, value in said
+        if isinstance(server, (int, type(None))) and isinstance(rank, int) and isinstance(value, float)
+    ]
 
 
 def _figures_in(directory: str) -> list[str]:

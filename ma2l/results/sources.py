@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ma2l.results.figures import Content
 
-NODE_RESULT = re.compile(r"node\d{1,9}(?:\.attempt\d{1,9})?\.result\.json")
-"""Names of what ``collect`` writes for one node."""
+NODE_RESULT = re.compile(r"(?P<node>node\d{1,9})\.result(?:\.attempt(?P<attempt>\d{1,9}))?\.json")
+"""Names of what ``collect`` writes for one node; the last attempt's is its result."""
 LARGEST_RESULT = 16 * 2**20
 MOST = 1_000_000
 """Files of a directory that are looked at."""
@@ -40,17 +40,18 @@ def found(names: Iterable[str], read: Callable[[str, int], Content], called: str
         called: the place's name in messages, empty where it is the only one.
     """
     files: dict[str, Content] = {}
-    runs = []
+    results: dict[str, tuple[int, Mapping[str, object]]] = {}
     for name in names:
         if kind_of(name):
             files[name] = read(name, LARGEST)
-        elif NODE_RESULT.fullmatch(name):
-            run = _run(read(name, LARGEST_RESULT))
-            if run is not None:
-                runs.append(run)
+        elif match := NODE_RESULT.fullmatch(name):
+            run, attempt = _run(read(name, LARGEST_RESULT)), int(match["attempt"] or 1)
+            if run is not None and attempt >= results.get(match["node"], (0, run))[0]:
+                results[match["node"]] = attempt, run
+    runs = tuple(run for _, run in results.values())
     servers = {run.get("server") for run in runs}
     (server,) = servers if len(servers) == 1 else (None,)
-    return Found(Source(files, called, server if isinstance(server, int) else None), tuple(runs))
+    return Found(Source(files, called, server if isinstance(server, int) else None), runs)
 
 
 def of_directory(path: str, called: str = "") -> Found:

@@ -99,6 +99,7 @@ def hand_over(says_running: int, plan: Plan, ranks: str | None, stop: str, verdi
     log.info(f"run {plan.run_id} goes on by itself; {follow}stop with `{stop}`{end}")
     if not paths:
         log.warning(f"what its ranks write is lost, as there are no logs in {plan.log_dir}; --join=True would show it")
+    log.flush()  # whoever reads this leaves with the byte
     try:
         os.write(says_running, b"1")
     except BrokenPipeError:

@@ -148,15 +148,13 @@ def test_a_stop_asks_every_worker_and_waits_for_it(here: str, script: Script) ->
     assert sorted(path.name for path in Path(here).glob("saved.*")) == ["saved.0", "saved.1"]
 
 
-def test_ranks_that_all_fall_silent_below_an_agent_are_a_hang(here: str, script: Script) -> None:
-    """Whatever the agent itself still writes."""
-    body = STARTS_ONLY + "        while True:\n            print('alive', flush=True)\n            time.sleep(0.1)\n"
-    words = ("--hang-timeout", "2", "--hang-action", "stop", "--stop-grace", "1", "--log-dir", "logs")
-    finished = run("--mock", "2", *words, *agent(here, body), script(f"echo begun; {WAIT}"), cwd=here)
-    assert finished.code == 252
-    assert outcome(here)["cause"] == "hang"
-    stacks = "".join(path.read_text() for path in Path(here, "logs").glob("node0.stacks.*.txt"))
-    assert stacks.count("worker.sh\n") == 2
+def test_nobody_is_watched_for_hangs_and_that_is_said(here: str, script: Script) -> None:
+    """The ranks may have ended well while the agent still waits for its master."""
+    body = STARTS_ONLY + "        time.sleep(2.5)\n"
+    words = ("--mock", "2", "--hang-timeout", "2", "--hang-action", "stop", *agent(here, body))
+    finished = run(*words, script("echo done"), cwd=here)
+    assert finished.code == 0
+    assert "warning: --hang-timeout has no effect with --agent" in finished.err
 
 
 def test_what_was_only_told_something_is_not_waited_for(here: str, script: Script) -> None:

@@ -158,10 +158,13 @@ def test_what_an_attempt_leaves_behind_is_gone_before_the_next(here: str, script
 
 
 def test_several_nodes_are_left_to_the_platform(here: str, script: Script) -> None:
-    worker = script('touch "started.$MA2L_RESTART_COUNT"; exit 9')
+    together = (
+        'while [ ! -e "started.0.$((1 - RANK))" ]; do sleep 0.01; done'  # a node may be stopped before it says it
+    )
+    worker = script(f'touch "started.$MA2L_RESTART_COUNT.$RANK"; {together}; exit 9')
     finished = run("--mock", "2x1", "--max-restarts", "3", "--restart-on", "9", worker, cwd=here)
     assert finished.code == 9
-    assert [path.name for path in Path(here).glob("started.*")] == ["started.0"]
+    assert sorted(path.name for path in Path(here).glob("started.*")) == ["started.0.0", "started.0.1"]
     assert finished.err.count("--max-restarts has no effect here: other parts of the job run elsewhere") == 2
 
 
@@ -443,6 +446,32 @@ def test_a_restart_that_cannot_be_ends_the_run_with_the_failure_before_it(
             lines += process.communicate(timeout=PATIENCE)[1].splitlines()
     assert process.returncode == 9
     assert any(f"ma2l: warning: not started again: {why}" in line for line in lines), lines
+    assert Path(here, "message").read_text().startswith("rank 0 failed first: exit code 9")
+
+
+FULL_DISK = """\
+import os, sys
+from ma2l import cli, ranktable
+from ma2l.errors import SystemRefused
+write, written = ranktable.write, []
+def refused(content, path):
+    written.append(path)
+    if len(written) > 1:
+        raise SystemRefused("write the rank table", "No space left on device")
+    write(content, path)
+ranktable.write = refused
+os._exit(cli.main(sys.argv[1:]))
+"""
+"""ma2l on a node whose disk is full when a second attempt is to start."""
+
+
+def test_an_attempt_that_cannot_start_ends_the_run_with_the_failure_before_it(here: str, script: Script) -> None:
+    Path(here, "message").touch()
+    words = ("--max-restarts", "2", "--restart-on", "9", script("exit 9"))
+    with started(here, sys.executable, "-c", FULL_DISK, *words) as process:
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 9
+    assert "ma2l: warning: not started again: cannot write the rank table: No space left on device" in err
     assert Path(here, "message").read_text().startswith("rank 0 failed first: exit code 9")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ma2l.results import sources
 from ma2l.results.collect import Request, collect, stamps
 
 FIGURES = {"throughput_0.json": "1.5", "throughput_1.json": "2.5", "accuracy.json": "0.5", "ranksize.json": "4"}
@@ -121,6 +122,34 @@ def test_a_server_that_ended_before_another_began_is_of_the_same_job(
     assert found is not None
     assert bool(found.whole) == merged
     assert (tmp_path / "out/result.json").exists() == merged
+
+
+def test_what_a_result_does_not_have_is_not_of_its_job(tmp_path: Path) -> None:
+    """Node 0 evaluates nothing; an accuracy, and a rank's other number, were left by an earlier job."""
+    write(tmp_path, {"accuracy.json": "0.99", "throughput_0.json": "7"})
+    before = stamps(str(tmp_path / "out"))
+    write(tmp_path, {"throughput_0.json": "10"})
+    collect(request(tmp_path, ranks=(0,), world_size=2, job="job-7"), before)
+    later = stamps(str(tmp_path / "out"))
+    write(tmp_path, {"throughput_1.json": "11"})
+    second = request(tmp_path, ranks=(1,), world_size=2, job="job-7", name="node1.result.json")
+    found = collect(second, later)
+    assert found is not None
+    assert found.whole is not None
+    assert (found.whole.throughput_ratio, found.whole.accuracy) == (21.0, None)
+    write(tmp_path, {"throughput_0.json": "12"})
+    later = stamps(str(tmp_path / "out"))
+    write(tmp_path, {"throughput_1.json": "11.5"})
+    found = collect(second, later)
+    assert found is not None
+    assert found.whole is None
+
+
+def test_the_last_attempt_of_a_node_has_its_result(tmp_path: Path) -> None:
+    for attempt, value in (("", 1.0), (".attempt10", 3.0), (".attempt2", 2.0)):
+        text = json.dumps({"world_size": value})
+        write(tmp_path, {f"node0.result{attempt}.json": text, "throughput_0.json": "1"})
+    assert [run["world_size"] for run in sources.of_directory(str(tmp_path / "out")).runs] == [3.0]
 
 
 @pytest.mark.parametrize("ranks", [None, 3, [[]], [{"rank": []}], [{"rank": 0, "server": {}}]])
