@@ -158,9 +158,7 @@ def test_what_an_attempt_leaves_behind_is_gone_before_the_next(here: str, script
 
 
 def test_several_nodes_are_left_to_the_platform(here: str, script: Script) -> None:
-    together = (
-        'while [ ! -e "started.0.$((1 - RANK))" ]; do sleep 0.01; done'  # a node may be stopped before it says it
-    )
+    together = 'while [ ! -e "started.0.$((1 - RANK))" ]; do sleep 0.01; done'  # nodes stopped earlier say nothing
     worker = script(f'touch "started.$MA2L_RESTART_COUNT.$RANK"; {together}; exit 9')
     finished = run("--mock", "2x1", "--max-restarts", "3", "--restart-on", "9", worker, cwd=here)
     assert finished.code == 9
