@@ -171,7 +171,8 @@ def test_the_verdict_comes_through_a_pipe_that_was_full_at_the_end(here: str, sc
 def test_a_console_whose_reader_has_gone_changes_nothing(here: str, script: Script, closed: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    worker = script(f'{FILL} echo end; touch "done.$RANK"; exit 4')
+    both = 'touch "done.$RANK"; while [ ! -e "done.$((1 - RANK))" ]; do sleep 0.01; done'  # or one stops the other
+    worker = script(f"{FILL} echo end; {both}; exit 4")
     console: dict[str, Any] = {closed: writer}
     with Running("--mock", "2", "--log-dir", "logs", worker, cwd=here, **console) as running:
         os.close(writer)

@@ -87,7 +87,9 @@ def test_a_run_of_two_nodes_is_sent_and_merged_in_the_bucket(here: str, store: S
 
 
 def test_a_failed_run_is_sent_too_and_keeps_its_code(here: str, store: Store) -> None:
-    words = ("--mock", "2", "--log-dir", "logs", "--upload", "obs://bkt/failed/", "sh", "-c", "echo no; exit 7")
+    both = 'touch "said.$RANK"; while [ ! -e "said.$((1 - RANK))" ]; do sleep 0.01; done'  # or one stops the other
+    command = ("sh", "-c", f"echo no; {both}; exit 7")
+    words = ("--mock", "2", "--log-dir", "logs", "--upload", "obs://bkt/failed/", *command)
     finished = ma2l(*words, cwd=here, env=store.env)
     assert finished.code == 7
     assert store.content("failed/logs/worker_0.log") == b"no\n"

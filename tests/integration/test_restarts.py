@@ -20,8 +20,10 @@ from tests.integration.harness import PATIENCE, Finished, Running, assert_nothin
 from tests.integration.test_rank_table import INITIALIZING, NAME, one_server
 
 Script = Callable[..., str]
-RECORD = 'env > "env.$MA2L_RESTART_COUNT.$RANK"; echo "count $MA2L_RESTART_COUNT"; '
-FAIL_TWICE = f'{RECORD}[ "$RANK" = 0 ] || [ "$MA2L_RESTART_COUNT" = 2 ] || exit 9'
+RECORD = 'at="$MA2L_RESTART_COUNT.$RANK"; env > "new.$at"; mv "new.$at" "env.$at"; echo "count $MA2L_RESTART_COUNT"; '
+BOTH = 'while [ ! -e "env.$MA2L_RESTART_COUNT.$((1 - RANK))" ]; do sleep 0.01; done; '
+"""A failure stops the other rank, however little that has done."""
+FAIL_TWICE = f'{RECORD}{BOTH}[ "$RANK" = 0 ] || [ "$MA2L_RESTART_COUNT" = 2 ] || exit 9'
 WAIT = "while :; do sleep 1000 & wait; done"
 
 
@@ -428,7 +430,7 @@ def test_a_restart_that_cannot_be_ends_the_run_with_the_failure_before_it(
     os.mkdir(f"{here}/dev")
     for name in ("dev/davinci0", "dev/davinci1", "message"):
         Path(here, name).touch()
-    worker = script('touch "ready.$RANK"; while [ ! -e go ]; do sleep 0.01; done; exit 9')
+    worker = script(f'touch "ready.$RANK"; [ "$RANK" = 0 ] || {WAIT}\nwhile [ ! -e go ]; do sleep 0.01; done; exit 9')
     words = ("--max-restarts", "1", "--restart-on", "9", "--wait-npu", patience, worker)
     with started(here, sys.executable, "-c", WITH_NPUS, f"{here}/dev", *words) as process:
         until(lambda: len(list(Path(here).glob("ready.*"))) == 2)
@@ -465,7 +467,8 @@ os._exit(cli.main(sys.argv[1:]))
 
 def test_an_attempt_that_cannot_start_ends_the_run_with_the_failure_before_it(here: str, script: Script) -> None:
     Path(here, "message").touch()
-    words = ("--max-restarts", "2", "--restart-on", "9", script("exit 9"))
+    worker = script(f'[ "$RANK" = 0 ] || {WAIT}\nexit 9')
+    words = ("--max-restarts", "2", "--restart-on", "9", worker)
     with started(here, sys.executable, "-c", FULL_DISK, *words) as process:
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 9
