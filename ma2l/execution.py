@@ -13,7 +13,7 @@ from ma2l.linux import processes
 from ma2l.linux.wait import STOP_SIGNALS, Waiter
 from ma2l.logs.follow import Follower
 from ma2l.logs.names import Names
-from ma2l.logs.progress import Later, Stopping
+from ma2l.logs.progress import Stopping
 from ma2l.logs.select import console_ranks
 from ma2l.logs.sink import Sink
 from ma2l.plan.spec import Plan, ProcessSpec
@@ -21,7 +21,7 @@ from ma2l.platforms import mindcluster, modelarts
 from ma2l.records import dataclass
 from ma2l.settings import Settings
 from ma2l.supervise.machine import SCHEDULER_GRACE, Kind, Machine, Phase
-from ma2l.supervise.supervisor import Supervisor, Together
+from ma2l.supervise.supervisor import Later, Supervisor, Together
 from ma2l.supervise.system import System
 
 TYPE_CHECKING = False  # what only some runs want, and what explains an end, is not imported before

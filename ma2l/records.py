@@ -15,6 +15,7 @@ import operator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dataclasses import MISSING as MISSING
     from dataclasses import Field as Field
     from dataclasses import asdict as asdict
     from dataclasses import dataclass as dataclass
@@ -27,11 +28,11 @@ else:
     class Field:
         """One field of a class: its name, its default or what makes one, and what somebody else keeps with it."""
 
-        def __init__(self, default, make, shown, metadata):
+        def __init__(self, default, default_factory, shown, metadata):
             self.name = ""
             self.type = ""
             self.default = default
-            self.make = make
+            self.default_factory = default_factory
             self.repr = shown
             self.metadata = metadata
 
@@ -64,7 +65,8 @@ else:
             if init:
                 cls.__names__ = frozenset(listed)
                 cls.__defaults__ = {n: one.default for n, one in listed.items() if one.default is not MISSING}
-                cls.__makers__ = {n: one.make for n, one in listed.items() if one.make is not MISSING}
+                made_new = {name: one.default_factory for name, one in listed.items()}
+                cls.__makers__ = {name: make for name, make in made_new.items() if make is not MISSING}
                 cls.__init__ = _init
             cls.__setattr__, cls.__delattr__ = _refuse_to_set, _refuse_to_delete
             cls.__repr__ = _repr

@@ -31,7 +31,6 @@ TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
     from typing import Callable, Optional
 
-    from ma2l.platforms.base import Platform
     from ma2l.restarts import Policy
 
     Planner = Callable[["Order", str, str, Waiter, Optional[int]], Prepared]
@@ -118,20 +117,20 @@ def _carry_out(
     console, attempt, stop_asked = Sink(1), 1, False
     harvest = Harvest(order.settings, order.command)
     ended: tuple[Prepared, Execution, int] | None = None
+
+    def once(prepared: Prepared) -> tuple[Prepared, Execution, int]:
+        _wait_for_npus(order.settings, prepared, waiter, guard_fd)
+        if prepared.at_start:
+            prepared.at_start()
+        harvest.begin(prepared)
+        judge = partial(policy.judge, attempt) if policy else None
+        on_all_running = partial(on_running, prepared)
+        execution = Execution(prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge)
+        return prepared, execution, execution.run()
+
     while True:
         try:
-            if ended:
-                prepared = _following(prepared, attempt - 1, waiter, guard_fd)
-            _wait_for_npus(order.settings, prepared, waiter, guard_fd)
-            if prepared.at_start:
-                prepared.at_start()
-            harvest.begin(prepared)
-            judge = partial(policy.judge, attempt) if policy else None
-            on_all_running = partial(on_running, prepared)
-            execution = Execution(
-                prepared, order.settings, waiter, guard_fd, on_all_running, console=console, judge=judge
-            )
-            code = execution.run()
+            ended = once(_following(prepared, attempt - 1, waiter, guard_fd) if ended else prepared)
         except (Ma2lError, Stopped) as error:
             if not ended:
                 raise
@@ -139,13 +138,12 @@ def _carry_out(
             log.warning(f"not started again: {'this run was asked to stop' if stop_asked else error}")
             ended[1].leave_message()
             break
-        ended = prepared, execution, code
+        prepared, execution, code = ended
         if not (execution.again and prepared.again):
             break
         attempt += 1
         for sink in (console, log.console()):
             sink.resume()
-    prepared, execution, code = ended
     code = harvest.finish(prepared, code, execution.outcome)
     harvest.send(prepared, stop_asked or execution.stop_asked, order.environ, waiter, guard_fd)
     return code
@@ -326,6 +324,7 @@ def _of_topology(
     needed = needs_master_ip(settings, found, environ, command)
     master_ip = site.address_of(found.master or "127.0.0.1", waiter) if needed else ""
     node, again = found.cluster.node_number, len(found.cluster.nodes) == 1
+    job = found.platform.start_of_job(environ)
 
     def attempt(restarts: int) -> Prepared:
         own = {**facts, "run_dir": site.attempt_dir(facts["run_dir"], restarts)}
@@ -335,15 +334,6 @@ def _of_topology(
             from ma2l.agent.prepare import hand_over
 
             plan = hand_over(plan, settings.agent, names, here)
-        again_ = attempt if again else None
-        return Prepared(
-            plan, environ, names, again=again_, cluster=found.cluster, job=_start_of_job(environ, found.platform)
-        )
+        return Prepared(plan, environ, names, again=attempt if again else None, cluster=found.cluster, job=job)
 
     return attempt(0)
-
-
-def _start_of_job(environ: Mapping[str, str], platform: Platform) -> str:
-    """What all nodes call this start of the job, and no other is called; empty where nothing tells."""
-    name = environ.get("MA2L_MOCKED") or platform.job_id(environ)  # all mocks of a platform have the same id
-    return "" if name in ("", modelarts.UNNAMED) else "/".join((name, *platform.texts(environ, "attempt")))

@@ -15,11 +15,11 @@ def write_whole(text: str, path: str) -> None:
         OSError: the file system refused; what stood there stays.
     """
     part = f"{path}.{os.urandom(6).hex()}.part"  # in a shared directory a pid is nobody's own
-    with open(part, "x", encoding="utf-8", errors="backslashreplace") as file:
-        try:
+    try:
+        with open(part, "x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
-            file.flush()
-            os.replace(part, path)
-        except OSError:
+        os.replace(part, path)
+    except OSError:  # a full disk may show only when the file is closed
+        if os.path.exists(part):
             os.unlink(part)
-            raise
+        raise

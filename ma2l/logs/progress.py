@@ -1,4 +1,4 @@
-"""What a run does while it waits: a line of a terminal that changes in its place, and work that has time."""
+"""What a run waits for while it stops, in one line of a terminal that changes in its place."""
 
 from __future__ import annotations
 
@@ -45,25 +45,3 @@ class Stopping:
             left = self._left()
             over = now - self._began
             log.status(f"waiting for {left} process{'es'[: 2 * (left != 1)]}, {over:.0f} of {self._limit:.0f} s")
-
-
-class Later:
-    """A companion of the supervisor's wait that does something once, a moment after ``begin``."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self.deadline: float | None = None
-
-    def begin(self, seconds: float) -> None:
-        """Do it in so many seconds from now, and not before that even if an earlier ``begin`` said so."""
-        self.deadline = time.monotonic() + seconds
-
-    def interests(self) -> list[tuple[int, int]]:
-        """No descriptor."""
-        return []
-
-    def service(self, _ready: Sequence[int], now: float) -> None:
-        """Do it when it is time to."""
-        if self.deadline is not None and now >= self.deadline:
-            self.deadline = None
-            self._work()

@@ -30,12 +30,19 @@ class Platform:
     """Names of the job's pods by task index, for each variable that lists those of one task."""
     job_id: Callable[[Environ], str] = field(default=lambda environ: "")
     """Name of the job, empty where there is none."""
+    unnamed: str = ""
+    """What ``job_id`` says where no variable names the job."""
     log_dir: Callable[[Environ], str] = field(default=lambda environ: "")
     """Directory that the platform collects logs from, empty where there is none."""
 
     def here(self, environ: Environ) -> bool:
         """Whether the environment carries a sign of this place."""
         return any(sign in environ for sign in self.signs)
+
+    def start_of_job(self, environ: Environ) -> str:
+        """What all nodes call this start of the job, and no other is called; empty where nothing tells."""
+        name = environ.get("MA2L_MOCKED") or self.job_id(environ)  # all mocks of a platform have the same id
+        return "" if name == self.unnamed else "/".join((name, *self.texts(environ, "attempt")))
 
     def text(self, environ: Environ, what: str) -> str:
         """The property's value, or an empty string."""

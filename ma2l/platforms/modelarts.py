@@ -18,7 +18,6 @@ ROUTE_PLAN_TABLE = "jobstart_routeplan.json"
 """Written beside the table by dynamic route planning; once completed it replaces the table."""
 
 UNNAMED = "modelarts-job"
-"""A job whose name no variable tells."""
 
 
 def _job_id(environ: Environ) -> str:
@@ -116,5 +115,6 @@ MODELARTS = Platform(
     connect_timeout=1800,
     hosts=_hosts,
     job_id=_job_id,
+    unnamed=UNNAMED,
     log_dir=_log_dir,
 )

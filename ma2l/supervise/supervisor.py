@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from ma2l.errors import Ma2lError
@@ -87,6 +88,28 @@ class Together:
         """Each in turn."""
         for companion in self._companions:
             companion.service(ready, now)
+
+
+class Later:
+    """A companion of the supervisor's wait that does something once, a moment after ``begin``."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self.deadline: float | None = None
+
+    def begin(self, seconds: float) -> None:
+        """Do it in so many seconds from now, and not before that even if an earlier ``begin`` said so."""
+        self.deadline = time.monotonic() + seconds
+
+    def interests(self) -> list[tuple[int, int]]:
+        """No descriptor."""
+        return []
+
+    def service(self, _ready: Sequence[int], now: float) -> None:
+        """Do it when it is time to."""
+        if self.deadline is not None and now >= self.deadline:
+            self.deadline = None
+            self._work()
 
 
 _LOOKS = (0.01, 0.05, 0.2, 1.0, 5.0)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Finished, Running, run, until
+from tests.integration.harness import PATIENCE, Finished, Running, run, until
 from tests.integration.store import (
     EMPTY,
     KEY,
@@ -26,6 +27,8 @@ from tests.integration.store import (
     error,
     moto,
 )  # fmt: skip
+from tests.integration.test_rank_table import one_server
+from tests.integration.test_restarts import FULL_DISK
 
 TRAIN = Path(__file__).with_name("aisbench_train.py")
 
@@ -94,6 +97,15 @@ def test_a_failed_run_is_sent_too_and_keeps_its_code(here: str, store: Store) ->
     assert finished.code == 7
     assert store.content("failed/logs/worker_0.log") == b"no\n"
     assert json.loads(store.content("failed/logs/node0.outcome.json"))["exit_code"] == 7
+
+
+def test_a_run_that_could_not_be_started_again_is_sent_too(here: str, store: Store) -> None:
+    Path(here, "table.json").write_text(one_server(0))
+    env = {**os.environ, **store.env, "RANK_TABLE_FILE": f"{here}/table.json"}
+    words = ("--max-restarts", "1", "--restart-on", "7", "--log-dir", "logs", "--upload", "obs://bkt/again-not/")
+    command = [sys.executable, "-c", FULL_DISK, *words, "sh", "-c", "exit 7"]
+    assert subprocess.run(command, cwd=here, env=env, capture_output=True, timeout=PATIENCE).returncode == 7
+    assert json.loads(store.content("again-not/logs/node0.outcome.json"))["exit_code"] == 7
 
 
 def test_only_what_is_missing_is_sent_again(here: str, store: Store) -> None:

@@ -1,8 +1,8 @@
-"""What a run does while it waits."""
+"""Work that is done once there is time for it."""
 
 from __future__ import annotations
 
-from ma2l.logs.progress import Later
+from ma2l.supervise.supervisor import Later
 
 
 def test_it_is_done_once_and_not_before_its_time() -> None:
