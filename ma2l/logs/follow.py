@@ -30,14 +30,14 @@ _OVERFLOW = -1
 
 
 class _Stream:
-    """One log file and how far it has been copied."""
+    """One log file, how far it has been copied, and the line that its writer has begun, as it will be shown."""
 
     def __init__(self, path: str, prefix: bytes) -> None:
         self.fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
         os.lseek(self.fd, 0, os.SEEK_END)  # what an earlier run left there has been shown
         self.path = path
-        self.prefix = prefix
-        self.tail = b""
+        self._next = b"\n" + prefix
+        self._begun = self._empty = prefix
 
     def lines(self) -> bytes | None:
         """The next whole lines with prefixes, maybe empty; ``None`` at the end of the file."""
@@ -45,18 +45,18 @@ class _Stream:
         if not data:
             self._notice_truncation()
             return None
-        whole, newline, self.tail = (self.tail + data).rpartition(b"\n")
-        if len(self.tail) > _LONGEST_LINE:  # broken here, so that the console's memory stays bounded
-            whole, newline, self.tail = whole + newline + self.tail, b"\n", b""
-        return self._prefixed(whole) if newline else b""
+        shown = (self._begun + data).replace(b"\n", self._next)
+        end = shown.rfind(b"\n") + 1
+        if len(shown) - end > _LONGEST_LINE:  # broken here, so that the console's memory stays bounded
+            self._begun = self._empty
+            return shown + b"\n"
+        self._begun = shown[end:]
+        return shown[:end]
 
     def rest(self) -> bytes:
         """An unfinished last line, once its writer is gone."""
-        tail, self.tail = self.tail, b""
-        return self._prefixed(tail) if tail else b""
-
-    def _prefixed(self, whole: bytes) -> bytes:
-        return self.prefix + whole.replace(b"\n", b"\n" + self.prefix) + b"\n"
+        last, self._begun = self._begun, self._empty
+        return last + b"\n" if last != self._empty else b""
 
     def _notice_truncation(self) -> None:
         if os.fstat(self.fd).st_size < os.lseek(self.fd, 0, os.SEEK_CUR):

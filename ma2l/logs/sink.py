@@ -22,6 +22,8 @@ class Sink:
 
     def __init__(self, fd: int) -> None:
         self._kept = b""
+        self._written = 0
+        """How much of what is kept has been written: to cut that off every time would copy the rest for every piece."""
         self.closed = False
         self._abandoned = False
         self.taken = 0
@@ -47,39 +49,44 @@ class Sink:
         """Take bytes; write what the descriptor accepts now and keep the rest."""
         if not self.closed:
             self.taken += len(data)
-            self._kept = self._kept + data if self._kept else data
+            self._kept = self._kept[self._written :] + data if self._kept else data
+            self._written = 0
             self.flush()
 
     def flush(self) -> None:
         """Write what was kept, as far as the descriptor takes it."""
-        data, view, start = self._kept, memoryview(self._kept), 0
+        view = memoryview(self._kept)
         try:
-            while start < len(data) and self._writable():
-                start += os.write(self.fd, view[start : self._end_of_piece(data, start)])
+            while self._written < len(view) and self._writable():
+                self._written += os.write(self.fd, view[self._written : self._end_of_piece()])
         except BlockingIOError:
-            pass  # full: what is left is kept, and the wait watches for room
+            return  # full: what is left is kept, and the wait watches for room
         except OSError:
             self.closed = True  # the reader has gone (EPIPE) or the disk behind it is full; the files hold everything
-            start = len(data)
-        self._kept = data[start:]
+            self._written = len(view)
+        if self._written == len(view):
+            self._drop()
 
     def abandon(self) -> None:
         """Drop what is kept and take no more: nobody reads it."""
         self._abandoned = not self.closed
         self.closed = True
-        self._kept = b""
+        self._drop()
 
     def resume(self) -> None:
         """Take bytes again: whoever did not read may do so by now."""
         if self._abandoned:
             self._abandoned = self.closed = False
 
-    def _end_of_piece(self, data: bytes, start: int) -> int:
+    def _drop(self) -> None:
+        self._kept, self._written = b"", 0
+
+    def _end_of_piece(self) -> int:
         """As many whole lines as fit into one piece; a longer line goes in several."""
-        end = start + _PIECE
-        if self._regular or end >= len(data):
-            return len(data)
-        return data.rfind(b"\n", start, end) + 1 or end
+        end = self._written + _PIECE
+        if self._regular or end >= len(self._kept):
+            return len(self._kept)
+        return self._kept.rfind(b"\n", self._written, end) + 1 or end
 
     def _writable(self) -> bool:
         if not self._blocks:

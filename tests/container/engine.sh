@@ -2,16 +2,7 @@
 # Installs podman, unless an engine runs here already, and mmdebstrap, which makes the base image (Debian, Ubuntu).
 set -eu
 
-install() {
-    if ! command -v apt-get >/dev/null; then
-        echo "cannot install $*: there is no apt-get here; install podman or docker by hand" >&2
-        exit 1
-    fi
-    root=
-    [ "$(id -u)" = 0 ] || root=sudo
-    $root apt-get update -qq
-    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
+install="$(dirname "$0")/../../.ci/install"
 
 responding() {
     for engine in ${MA2L_ENGINE:-podman docker}; do
@@ -26,9 +17,9 @@ if ! responding; then
         exit 1
     fi
     engine=podman
-    install buildah podman runc netavark aardvark-dns iptables mmdebstrap
+    "$install" buildah podman runc netavark aardvark-dns iptables mmdebstrap
     podman info >/dev/null
 elif ! command -v mmdebstrap >/dev/null && command -v apt-get >/dev/null; then
-    install mmdebstrap
+    "$install" mmdebstrap
 fi
 echo "container engine: $engine"

@@ -54,6 +54,18 @@ def test_a_full_pipe_keeps_the_rest_and_loses_nothing(pipe: tuple[int, int]) -> 
     assert read_all(sink, reader) == data
 
 
+def test_what_comes_while_a_part_is_kept_follows_it(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = Sink(writer)
+    first, second = b"a" * 99 + b"\n", b"b" * 99 + b"\n"
+    sink.write(first * 1_500)
+    read = drained(reader)
+    sink.flush()
+    assert sink.pending
+    sink.write(second * 1_500)
+    assert read + read_all(sink, reader) == first * 1_500 + second * 1_500
+
+
 def test_the_given_descriptor_stays_blocking(pipe: tuple[int, int]) -> None:
     Sink(pipe[1]).write(b"x")
     assert os.get_blocking(pipe[1])
