@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	shellcheck examples/*.sh .ci/run tests/container/engine.sh
+	shellcheck examples/*.sh .ci/run .ci/install tests/container/engine.sh
 	shellcheck -s sh entrypoint/ma2l-entrypoint entrypoint/step.sh entrypoint/lib/*.sh entrypoint/steps/*.sh ma-pre-start.sh
 
 frameworks: $(FRAMEWORKS)/.installed ## Real MindSpore and PyTorch (CPU), in an environment of their own as in a real image
@@ -39,7 +39,8 @@ docs: $(VENV)/.docs ## The documentation as a site, in site/; pages made from th
 	PYTHONPATH=. $(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(BENCH)/.installed frameworks openmpi5 $(PEERS)/.installed $(OLD_MA2L)/.installed $(DAVINCIRUN)/.installed
+bench: $(BENCH)/.installed frameworks openmpi5 engine $(PEERS)/.installed $(OLD_MA2L)/.installed $(DAVINCIRUN)/.installed
+	.ci/install gcc libc6-dev openmpi-bin tini dumb-init catatonit
 	$(BENCH)/bin/python -m benchmarks # half an hour beside nothing else: docs/explanation/performance.md
 
 bench-quick: $(VENV)/.installed ## Some minutes: fails where ma2l has fallen far behind mpirun

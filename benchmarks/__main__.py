@@ -58,7 +58,7 @@ def main() -> int:
 def _start(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:
     for ranks, turns in ((1, rounds), (8, rounds), (16, rounds), (64, min(rounds, 3)), (512, min(rounds, 3))):
         for _ in range(turns):
-            yield launching.bare_python()
+            yield from launching.interpreters()
             for peer in there:
                 if ranks <= peer.most:
                     case = launching.case_of(ranks)
@@ -104,6 +104,8 @@ def _logs(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterat
                 if peer.shows:
                     measured = logs.shown(peer, directory, worker, ranks, 200)
                     yield from _tried("logs, shown", f"{ranks} ranks, 200 MB", peer, measured)
+        for _ in range(min(rounds, 5)):
+            yield from logs.followed(directory, ranks, 200)
 
 
 def _tables(there: list[Peer], directory: str, worker: str, rounds: int) -> Iterator[Reading]:

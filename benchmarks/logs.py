@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,11 @@ from benchmarks.runs import Stuck, started
 
 LINE = 96
 """Bytes."""
+PIPE = 1 << 16
+"""Bytes that a pipe holds. Who reads with a larger buffer makes a mapping of its own for it each time, and then the
+reader is what was measured."""
+LOOP = "read, prefix, write"
+_TASK = os.path.join(os.path.dirname(__file__), "follow_task.py")
 _WHOLE = re.compile(rb"\d{10} 0{84}")
 
 
@@ -48,7 +54,7 @@ def shown(peer: Peer, directory: str, worker: str, ranks: int, megabytes: int) -
         assert run.process.stdout is not None
         chunks: list[bytes] = []
         begun = time.monotonic()
-        while chunk := os.read(run.process.stdout.fileno(), 1 << 20):
+        while chunk := os.read(run.process.stdout.fileno(), PIPE):
             if not chunks:
                 begun = time.monotonic()
             chunks.append(chunk)
@@ -59,3 +65,23 @@ def shown(peer: Peer, directory: str, worker: str, ranks: int, megabytes: int) -
     case = _case(ranks, megabytes)
     yield Reading("logs, shown", case, peer.name, "console (MB/s)", len(text) / 1e6 / took)
     yield Reading("logs, shown", case, peer.name, "lines lost or broken", float(ranks * lines - whole))
+
+
+def followed(directory: str, ranks: int, megabytes: int) -> Iterator[Reading]:
+    """What ma2l's follower needs alone, beside the least that a loop in Python needs, for files that are written."""
+    each = b"".join(b"%010d " % number + b"0" * 84 + b"\n" for number in range(lines_of(ranks, megabytes)))
+    paths = [os.path.join(directory, f"rank{rank}.log") for rank in range(ranks)]
+    for path in paths:
+        with open(path, "wb") as file:
+            file.write(each)
+    for name, how in (("ma2l", "ma2l"), (LOOP, "loop")):
+        command = [sys.executable, _TASK, how, *paths]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as task:
+            assert task.stdout is not None
+            assert task.stderr is not None
+            while os.read(task.stdout.fileno(), PIPE):
+                pass
+            written, took, used = map(float, task.stderr.read().split())
+        case = _case(ranks, megabytes)
+        yield Reading("logs, followed", case, name, "console (MB/s)", written / 1e6 / took)
+        yield Reading("logs, followed", case, name, "CPU (s per GB)", used / written * 1e9)

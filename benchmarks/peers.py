@@ -66,7 +66,7 @@ def _msrun(place: Place) -> Sequence[str]:
 
 
 def _modelarts(place: Place) -> Mapping[str, str]:
-    """What launchers need that know ModelArts alone."""
+    """A job of ModelArts on one server: a rank table, and the variables beside it."""
     path = os.path.join(place.directory, "hccl.json")
     devices = [{"device_id": str(r), "device_ip": f"10.0.0.{r % 250}", "rank_id": str(r)} for r in range(place.ranks)]
     server = {"server_id": "10.0.0.1", "device": devices}
@@ -90,16 +90,18 @@ def peers(floor: str) -> tuple[Peer, ...]:
     Args:
         floor: the program made of ``floor.c``.
     """
+    ma2l = os.path.join(os.path.dirname(sys.executable), "ma2l")
     torchrun, accelerate = _venv(".venv-frameworks", "torchrun"), _venv(".venv-peers", "accelerate")
     return (
         Peer("floor", floor, lambda place: (str(place.ranks),), ends=False),
         Peer(
             "ma2l",
-            os.path.join(os.path.dirname(sys.executable), "ma2l"),
+            ma2l,
             lambda place: ("--mock", str(place.ranks)),
             shows=("--console-ranks", "all"),
             hides=("--console-ranks", "none"),
         ),
+        Peer("ma2l, job", ma2l, lambda place: (), _modelarts, most=64),
         Peer("mpirun 4.1", "/usr/bin/mpirun", _mpirun, shows=("--tag-output",)),
         Peer("mpirun 5.0", _venv(".venv-openmpi5", "mpirun"), _mpirun, shows=("--output", "tag")),
         Peer(

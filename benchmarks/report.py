@@ -22,7 +22,8 @@ that whatever else the machine does meets all of them; figures are medians, with
 The workers are a C program of a few milliseconds, so that launchers are measured and not Python. `floor` is a C program
 that starts the workers and waits, without any care for them. msrun starts only Python, so there a script of two lines
 stands before each worker, and its scheduler ends at once. ma2l's workers are those of a mock, whose platform it sets up
-first; a run that is over within 0.2 s ends before ma2l has loaded loguru ([why](../architecture.md#start-time)).
+first; `ma2l, job` finds a rank table and the variables of ModelArts instead, on a machine without NPUs. A run that is
+over within 0.2 s ends before ma2l has loaded loguru ([why](../architecture.md#start-time)).
 
 Machines differ more than launchers: compare within a table, never with figures from elsewhere.
 """
@@ -34,6 +35,7 @@ TITLES = {
     "idle": "At rest: launcher and helpers, without the workers",
     "logs, hidden": "Logs in files: how long the workers write",
     "logs, shown": "Logs on the console, with the rank in front",
+    "logs, followed": "Logs on the console: following alone, files that are written already",
     "rank tables": "Rank tables of 16 devices a server",
     "container": "The image: from `podman run` to the first worker, and what it adds",
     "soak": "A long life, compressed: ma2l early and late",
