@@ -311,6 +311,10 @@ class Execution:
             from ma2l.mpirun.ranks import judged
 
             result = judged(result, self._plan, self._settings.keep_going)
+        elif self._plan.mode == "mock":
+            from ma2l.mock.launchers import judged as first_of_nodes
+
+            result = first_of_nodes(result)
         if result.cause == "hang" and self._sentry is not None:
             from ma2l.diagnose.watch import explained
 

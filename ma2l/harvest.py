@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from ma2l import log
-from ma2l.errors import IncompleteResults
+from ma2l.errors import ConfigError, IncompleteResults
 from ma2l.execution import Prepared
 from ma2l.plan import figures
 from ma2l.plan.spec import Plan
@@ -36,6 +36,23 @@ class Harvest:
         self._settings = settings
         self._named = bool(figures.named_in(command))
         self._before: Stamps = {}
+
+    def look_ahead(self, prepared: Prepared, environ: Mapping[str, str]) -> None:
+        """What an upload needs, before the first attempt: days later nobody should hear that it never could work.
+
+        Raises:
+            ConfigError: the destination is no place in OBS.
+        """
+        settings = self._settings
+        if not settings.upload or prepared.plan.mode == "mock":
+            return
+        from ma2l.obs import access, url
+
+        url.parse(settings.upload)
+        try:
+            access.access(environ, settings.obs_endpoint, settings.obs_hosts, settings.obs_ca_file)
+        except ConfigError as error:  # a secret may yet be mounted
+            log.warning(f"as it is now nothing can be uploaded at the end: {error}")
 
     def begin(self, prepared: Prepared) -> None:
         """Before an attempt starts: figures that lie there already are not its own."""

@@ -116,6 +116,7 @@ def _carry_out(
             log.warning(f"--max-restarts has no effect here: {why_never}")
     console, attempt, stop_asked = Sink(1), 1, False
     harvest = Harvest(order.settings, order.command)
+    harvest.look_ahead(prepared, order.environ)
     ended: tuple[Prepared, Execution, int] | None = None
 
     def once(prepared: Prepared) -> tuple[Prepared, Execution, int]:

@@ -285,11 +285,17 @@ def _add(more: Mapping[str, object], path: str, values: dict[str, Any], origins:
 
 _OF_RANKS = ("MA2L_RUN_ID", "MA2L_RESTART_COUNT", "MA2L_SERVER", "MA2L_MOCKED")
 """What every rank and run script gets, which may call ma2l again."""
+_NO_OPTIONS = (
+    "MA2L_ASCEND_DIR", "MA2L_BOOT_DIR", "MA2L_ENTRYPOINT", "MA2L_PRE_START", "MA2L_PRE_START_DONE",
+    "MA2L_PRE_START_STRICT", "MA2L_PRE_START_TIMEOUT", "MA2L_PYTHON", "MA2L_SECRETS", "MA2L_SSH_KEY_FILE",
+    "MA2L_UPGRADE_DIR", "MA2L_UPGRADE_FORCE", "MA2L_WORKER_LD_PRELOAD",
+)  # fmt: skip
+"""What the entrypoint and its hooks obey or hand down."""
 
 
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """Lines about variables that look like one of ours with a typing error; they would be ignored silently."""
-    known = [f"MA2L_{name.upper()}" for name in FIELDS]
+    known = [*(f"MA2L_{name.upper()}" for name in FIELDS), *_NO_OPTIONS]
     unknown = [name for name in environ if name.startswith("MA2L_") and name not in (*known, *_OF_RANKS)]
     pairs = [(name, nearest(name, known, 0.85)) for name in unknown]
     return [f"{name} is no variable of ma2l; did you mean {near}?" for name, near in pairs if near]

@@ -5,15 +5,17 @@ usage: host AGENT NODE_RANK RANKS_FILE
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from ma2l.agent.plan import described_ranks
+from ma2l.agent.plan import TASKD, described_ranks
 from ma2l.agent.workers import ALL, Workers
+from ma2l.errors import ConfigError
 from ma2l.linux import libc
 
 TYPE_CHECKING = False  # as everywhere on the start path
@@ -61,6 +63,9 @@ def main(words: Sequence[str]) -> int:
         for callback, function in workers.callbacks().items():
             agent.register_callbacks(callback, function)
         agent.start()
+    except ConfigError as error:
+        print(f"ma2l: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
     except SystemExit as end:
         if end.code not in (None, 0):
             workers.kill([ALL])
@@ -87,10 +92,31 @@ def _load(name: str) -> Any:
     """Make the agent.
 
     Raises:
-        ImportError, AttributeError: there is none of that name.
+        ConfigError: there is none of that name.
     """
-    if name == "taskd":
-        return TaskD()
+    if name == TASKD:
+        with _found(name, TASKD):
+            return TaskD()
     module, _, attribute = name.partition(":")
     sys.path.insert(0, os.getcwd())
-    return getattr(importlib.import_module(module), attribute)()
+    with _found(name, module):
+        found = importlib.import_module(module)
+    if not hasattr(found, attribute):
+        raise ConfigError(f"use the agent {name}", f"{found.__file__} has no {attribute}", "correct --agent")
+    return getattr(found, attribute)()
+
+
+@contextlib.contextmanager
+def _found(name: str, module: str) -> Iterator[None]:
+    """Tell a module that is not there from one whose own imports are not.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            why = f"{sys.executable} has no module {error.name}"
+            raise ConfigError(f"use the agent {name}", why, "install it there, or correct --agent") from None
+        raise

@@ -11,6 +11,18 @@ from ma2l.plan.spec import EnvDiff, Plan, PlannedFile, ProcessSpec
 from ma2l.records import asdict, replace
 
 ROLE = "agent"
+TASKD = "taskd"
+
+
+def check_name(agent: str) -> None:
+    """See that it may name an agent.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    module, _, attribute = agent.partition(":")
+    if agent != TASKD and not all(word.isidentifier() for word in (*module.split("."), attribute)):
+        raise ConfigError(f"use the agent {agent}", f"it is neither {TASKD} nor MODULE:NAME", "correct --agent")
 
 
 def handed_over(plan: Plan, agent: str, python: str, run_dir: str, log: str) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ma2l.agent.plan import handed_over
+from ma2l.agent.plan import check_name, handed_over
 from ma2l.errors import CommandNotFound
 from ma2l.logs.names import Names
 from ma2l.plan.spec import Plan, Site
@@ -14,8 +14,9 @@ def hand_over(plan: Plan, agent: str, names: Names, here: Site) -> Plan:
 
     Raises:
         CommandNotFound: there is no Python on PATH.
-        ConfigError: as ``handed_over``.
+        ConfigError: as ``check_name`` and ``handed_over``.
     """
+    check_name(agent)
     path = here.environ.get("PATH", "")
     try:
         python = find_program("python", path)

@@ -40,15 +40,17 @@ def collect(words: Sequence[str]) -> int:
     if len(rest) != 1 or rest[0].startswith("-"):
         raise UsageError("collect a run", "it takes one log directory", "write ma2l collect [-o FILE.tar.gz] LOG_DIR")
     log_dir = rest[0]
-    output = output or f"ma2l-collect-{os.uname().nodename}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two within one second are two
+    output = output or f"ma2l-collect-{os.uname().nodename}-{stamp}.tar.gz"
     from ma2l.bundle import bundle
 
     try:
+        if not os.listdir(log_dir):
+            raise ConfigError(f"collect {log_dir}", "it is empty", "name the log directory of a run")
         made = bundle(log_dir, output, os.environ)
     except OSError as error:
-        raise ConfigError(
-            f"collect {log_dir}", f"{error.filename or output}: {error.strerror}", "check both paths"
-        ) from None
+        where = log_dir if error.filename == log_dir else output
+        raise ConfigError(f"collect {log_dir}", f"{where}: {error.strerror}", "check both paths") from None
     for complaint in made.complaints:
         log.warning(complaint)
     log.info(f"{made.files} files in {output}; secrets are masked as far as their names tell, look before you send it")

@@ -37,7 +37,8 @@ def explain_logs(words: Sequence[str]) -> int:
     try:
         explanation = explain(words)
     except OSError as error:
-        raise ConfigError(f"read the logs in {error.filename}", str(error.strerror), "name a log directory") from error
+        where = error.filename or ", ".join(words)  # the working directory may have been removed
+        raise ConfigError(f"read the logs in {where}", str(error.strerror), "name a log directory") from error
     except LookupError as error:
         for complaint in error.args:
             log.warning(complaint)

@@ -112,7 +112,10 @@ def _prepared(order: Order, planner: Planner, waiter: Waiter, rank: int | None) 
             shown = planner(there, run_id, run_dir, waiter, None)
             if rank is None or any(spec.rank == rank for spec in shown.plan.processes):
                 return shown
-        return shown
+        if all(spec.rank is None for spec in shown.plan.processes):
+            return shown
+        last = shown.plan.world_size - 1
+        raise ConfigError(f"print rank {rank}", f"the job has the ranks 0-{last}", "name one of them")
     finally:
         site.remove_run_dir(run_dir)
 

@@ -167,6 +167,8 @@ def _convert(files: Sequence[str], options: dict[str, str]) -> int:
     if len(files) != 1:
         raise UsageError("convert a rank table", f"{len(files)} were named", "name one")
     to = options.get("--to", "")
+    if not to:
+        raise UsageError(f"convert {files[0]}", "nothing says into what", f"write --to {'|'.join(FORMS)}")
     if to not in FORMS:
         raise UsageError(f"convert to {to!r}", "no such form", f"write --to {'|'.join(FORMS)}")
     table = _table(files[0])

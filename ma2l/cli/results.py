@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ma2l import log
 from ma2l.cli import options, show
-from ma2l.errors import ConfigError, IncompleteResults, SystemRefused, UsageError
+from ma2l.errors import ConfigError, IncompleteResults, UsageError
 from ma2l.linux.files import write_whole
 from ma2l.settings import split_anywhere
 
@@ -76,5 +76,5 @@ def _write(text: str, path: str) -> None:
     try:
         write_whole(text, path)
     except OSError as error:
-        raise SystemRefused(f"write {path}", str(error.strerror), "choose another --output") from None
+        raise ConfigError(f"write {path}", str(error.strerror), "choose another --output") from None
     log.info(f"wrote {path}")

@@ -8,8 +8,10 @@ import shlex
 
 from ma2l.doctor.finding import Finding, fail, ok, unknown, warn
 from ma2l.doctor.scene import Scene
+from ma2l.errors import Ma2lError
 from ma2l.plan.launchers import foreign_launcher
 from ma2l.plan.make import choose_per_node
+from ma2l.supervise.system import find_program
 
 _SHELLS = ("sh", "bash", "dash", "ash", "zsh", "ksh", "busybox")
 _LARGEST = 2**20
@@ -22,6 +24,10 @@ def launcher_inside(scene: Scene) -> Finding:
     """A run script that starts the ranks itself must not run once per rank."""
     if not scene.command:
         return unknown("no command was given")
+    try:
+        find_program(scene.command[0], scene.environ.get("PATH", os.defpath))
+    except Ma2lError as error:
+        return fail(str(error), "correct the command")
     once = choose_per_node(scene.settings, scene.command)
     script = _script(scene)
     found = _LAUNCHER.search(script) if script else None

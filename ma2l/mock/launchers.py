@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Mapping
 
 from ma2l.mock.node import MockJob
 from ma2l.plan.spec import Plan, ProcessSpec
+from ma2l.records import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ma2l.diagnose.outcome import Outcome
 
 _FOR_US = ("mock", "mock_platform", "mock_soc", "mock_table_delay", "log_dir")
 
@@ -42,6 +48,32 @@ def plan(job: MockJob, flags: Mapping[str, str], command: tuple[str, ...], run_i
         trail=(f"mock of a {job.platform} job",),
         notes=(),
     )
+
+
+def judged(outcome: Outcome) -> Outcome:
+    """The outcome with the launcher first whose ranks failed first, and its exit code.
+
+    The first launcher to end may be another's: it had nothing to wait for, where the first to fail lets its other ranks
+    save. The nodes' own outcomes tell, which lie in the log directory that they share.
+    """
+    if outcome.cause != "failure" or outcome.started_at is None:
+        return outcome
+    from ma2l.diagnose.saved import read_directory
+
+    try:
+        runs = read_directory(outcome.log_dir)[0]
+    except OSError:
+        return outcome
+    failed = [
+        (run.first.ended_at, run)
+        for run in (saved.outcome for saved in runs if not saved.guessed)
+        if run.cause == "failure" and run.first is not None and run.first.ended_at is not None
+    ]
+    here = [(at, run) for at, run in failed if at >= outcome.started_at and 0 <= run.node_rank < len(outcome.processes)]
+    if not here:
+        return outcome
+    first = min(here, key=operator.itemgetter(0))[1]
+    return replace(outcome, first=outcome.processes[first.node_rank], exit_code=first.exit_code)
 
 
 def _ourselves() -> tuple[str, ...]:

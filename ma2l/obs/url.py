@@ -55,8 +55,11 @@ def parse(text: str) -> Url:
     scheme = next((scheme for scheme in _SCHEMES if text.startswith(scheme)), None)
     bucket, _, prefix = text[len(scheme or "") :].partition("/")
     what = f"use {text!r} as a place in OBS"
-    if scheme is None or not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise ConfigError(what, "it does not begin with obs:// and a bucket's name", "write obs://bucket/path/")
+    if scheme is None:
+        raise ConfigError(what, "it does not begin with obs:// or s3://", "write obs://bucket/path/")
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        why = f"{bucket!r} is no bucket's name, which has 3 to 63 small letters, digits, - and ."
+        raise ConfigError(what, why, "write obs://bucket/path/")
     prefix = prefix.strip("/")
     if prefix and (any(part in ("", ".", "..") for part in prefix.split("/")) or not prefix.isprintable()):
         raise ConfigError(what, "its path is not plain", "write obs://bucket/path/")

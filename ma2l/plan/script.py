@@ -24,8 +24,11 @@ def script(plan: Plan, rank: int) -> bytes:
     spec = next((spec for spec in plan.processes if spec.role == "rank" and spec.rank == rank), None)
     if spec is None:
         own = [spec.rank for spec in plan.processes if spec.rank is not None]
-        here = f"here run the ranks {cpulist.text(own)}" if own else f"in mode {plan.mode} ma2l does not start ranks"
-        raise ConfigError(f"print rank {rank}", here, "ask on the node of that rank, or for one of these")
+        if not own:
+            why = f"in mode {plan.mode} ma2l does not start ranks"
+            raise ConfigError(f"print rank {rank}", why, "leave --rank out")
+        why = f"here run the ranks {cpulist.text(own)} of {plan.world_size}"
+        raise ConfigError(f"print rank {rank}", why, "ask on the node of that rank, or for one of these")
     lines = [
         b"#!/bin/sh",
         f"# rank {rank} of {plan.world_size}, mode {plan.mode}, as planned by ma2l".encode(),

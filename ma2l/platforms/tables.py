@@ -71,7 +71,7 @@ def read_when_complete(table: Announced, timeout: float, waiter: Waiter, guard: 
     if isinstance(found, RankTable):
         return found
     log.start()
-    log.info(f"waiting up to {timeout:.0f} s for the rank table {table.path} ({table.by}): {found.summary}")
+    log.info(f"waiting up to {timeout:.0f} s for the rank table {file_of(table)} ({table.by}): {found.summary}")
     watch = watch_directory(table.path)
     fds = [(fd, events) for fd, events in ((guard, 0), (watch, READABLE)) if fd is not None]
     next_line = started + REPORT_EVERY
@@ -187,7 +187,7 @@ def _gave_up(table: Announced, found: Incomplete, timeout: float) -> GaveUpWaiti
     except OSError as error:
         content = str(error.strerror)
     return GaveUpWaiting(
-        f"start without the rank table {table.path} ({table.by})",
+        f"start without the rank table {file_of(table)} ({table.by})",
         f"after {timeout:.0f} s: {found.summary} ({content})",
         "ask the platform why it is not completed, or raise --rank-table-timeout",
     )

@@ -7,12 +7,14 @@ first ``.json`` and wants the path to end there.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ma2l.errors import ConfigError, SystemRefused
 
 _MODE = 0o640
 _SUFFIX = ".json"
+_WRONG_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def fingerprint(content: bytes) -> str:
@@ -32,7 +34,7 @@ def write(content: bytes, path: str) -> None:
         path: where to; its directory exists, and it ends in ``.json`` and has that nowhere else.
 
     Raises:
-        ConfigError: HCCL would not read a table at this path.
+        ConfigError: HCCL would not read a table at this path, or no file can be there.
         SystemRefused: the file system refused; nothing is left behind.
     """
     directory, name = os.path.split(path)
@@ -43,7 +45,8 @@ def write(content: bytes, path: str) -> None:
             raise ConfigError(f"write the rank table {path}", why, "choose another directory or name")
         _replace(content, path, os.path.join(directory, f".{name}.{os.urandom(8).hex()}"))
     except OSError as error:
-        raise SystemRefused(f"write the rank table {path}", error.strerror or str(error)) from error
+        kind = ConfigError if error.errno in _WRONG_PLACE else SystemRefused
+        raise kind(f"write the rank table {path}", str(error.strerror), "choose another place") from error
 
 
 def _replace(content: bytes, path: str, temporary: str) -> None:

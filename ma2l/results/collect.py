@@ -92,7 +92,7 @@ def collect(request: Request, before: Stamps) -> Collected | None:
         return None
     stale = merge.folded([f"{name} was left by an earlier run" for name in own if name in unchanged])
     run = merge.Run(request.mock, _local(request.started), _local(request.ended))
-    result = merge.merge(mine, scope, run, stale)
+    result = merge.merge(mine, scope, run, (*merge.wrong_size(mine, request.world_size), *stale))
     servers = request.servers if request.server is not None else 0
     size = request.world_size
     more = {"world_size": size, "servers_of_job": servers, "server": request.server, "job": request.job}

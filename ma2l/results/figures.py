@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LARGEST = 4096
 """Bytes of a file: a number has a few dozen."""
+MOST_NPUS = 2**20
+"""Four times as many as the largest job that a rank table can describe."""
 _THROUGHPUT = re.compile(r"(?:(?P<server>\d{1,9})/)?throughput_(?P<rank>\d{1,9})\.json")
 _ACCURACY = re.compile(r"accuracy(?:_(?P<server>\d{1,9}))?\.json")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -168,7 +170,7 @@ def _single(
 def _ranksize(sizes: Mapping[str, float | None], problems: list[str]) -> int | None:
     """The number of NPUs, where all that say it agree."""
     known = {path: value for path, value in sizes.items() if value is not None}
-    whole = {path: int(value) for path, value in known.items() if value >= 1 and value == int(value)}
+    whole = {path: int(value) for path, value in known.items() if 1 <= value <= MOST_NPUS and value == int(value)}
     problems += [
         f"{path} holds {value:g}, which is no number of NPUs" for path, value in known.items() if path not in whole
     ]

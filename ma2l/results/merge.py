@@ -121,17 +121,22 @@ def job_scope(figures: Figures, world_size: int | None, servers: int | None) -> 
     # Of Ais-Bench's versions some write accuracy_0.json in any mode: only throughputs tell.
     known = [server for server, _ in figures.named if server is not None]
     single = bool(known) if servers is None else servers > 0
-    size, problems = world_size or figures.ranksize, []
-    if world_size and figures.ranksize not in (None, world_size):
-        problems.append(f"ranksize.json says {figures.ranksize} ranks, the launchers started {world_size}")
+    size, problems = world_size or figures.ranksize, list(wrong_size(figures, world_size))
     if size is None:
         size = max((rank for _, rank in figures.named), default=-1) + 1
-        problems.append(f"ranksize.json is missing: nobody knows whether there were more than {size} ranks")
+        problems.append(f"no usable ranksize.json: nobody knows whether there were more than {size} ranks")
     keys: list[int | None] = [*range(servers or max(known, default=0) + 1)] if single else [None]
     ranks = tuple((server, rank) for server in keys for rank in range(size))
     strange = figures.named - set(ranks)
     problems += [f"{_file(key)} is of no rank of this job" for key in sorted(strange, key=str)]
     return Scope(ranks, "the whole job", True, tuple(keys)), tuple(problems)
+
+
+def wrong_size(figures: Figures, world_size: int | None) -> tuple[str, ...]:
+    """The contradiction between what rank 0 says of the number of ranks and what launchers know, if there is one."""
+    if not world_size or figures.ranksize in (None, world_size):
+        return ()
+    return (f"ranksize.json says {figures.ranksize} ranks, the launchers started {world_size}",)
 
 
 def merge(figures: Figures, scope: Scope, run: Run, further: Iterable[str] = ()) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -138,11 +139,20 @@ def find_program(name: str, path: str) -> str:
     if existing:
         raise CommandNotExecutable(f"run {existing[0]}", "it is not executable", f"chmod +x it, or run: python {name}")
     if "/" in name:
-        why = "it is a directory" if os.path.isdir(name) else "no such file"
-        error = CommandNotExecutable if os.path.isdir(name) else CommandNotFound
-        raise error(f"run {name}", why, "check the path")
+        raise _no_program(name)
     here = f"./{name} exists: did you mean `python {name}`? " if os.path.isfile(name) else ""
     raise CommandNotFound(f"run {name}", f"there is no such program in PATH={path}", f"{here}check the name")
+
+
+def _no_program(path: str) -> Ma2lError:
+    """Why there is nothing to run at that path."""
+    try:
+        kind = "directory" if stat.S_ISDIR(os.stat(path).st_mode) else "device"
+    except PermissionError:
+        return CommandNotExecutable(f"run {path}", "its directory may not be entered", "check the permissions above it")
+    except OSError:
+        return CommandNotFound(f"run {path}", "no such file", "check the path")
+    return CommandNotExecutable(f"run {path}", f"it is a {kind}", "check the path")
 
 
 def explained(error: OSError, attempt: str, program: str, cwd: str | None) -> Ma2lError:
@@ -163,6 +173,8 @@ def explained(error: OSError, attempt: str, program: str, cwd: str | None) -> Ma
         return ConfigError(attempt, "its arguments and environment are too large for the kernel", "make them smaller")
     if cwd is not None and not os.path.isdir(cwd):
         return ConfigError(attempt, f"there is no directory {cwd}", "correct --chdir")
+    if cwd is not None and not os.access(cwd, os.X_OK):
+        return ConfigError(attempt, f"this user may not enter the directory {cwd}", "correct --chdir")
     if error.errno == errno.ENOENT and os.path.exists(program):
         return CommandNotExecutable(attempt, "the interpreter in its #! line does not exist", "correct the #! line")
     if error.errno == errno.ENOENT:

@@ -204,13 +204,6 @@ def test_nothing_is_left_where_the_agent_or_the_launcher_is_killed(here: str, sc
         assert running.finish().code == 137
 
 
-def test_an_agent_that_does_not_exist_is_the_end_of_the_run(here: str) -> None:
-    finished = run("--mock", "2", "--agent", "no_such_module:Agent", "touch", "started", cwd=here)
-    assert finished.code == 1
-    assert "No module named 'no_such_module'" in finished.err
-    assert not Path(here, "started").exists()
-
-
 @pytest.mark.parametrize("words", [("--per-node",), ("--mode", "mpirun")])
 def test_who_starts_no_ranks_needs_no_agent(here: str, words: tuple[str, ...]) -> None:
     finished = run("--mock", "2", *words, "--agent", "fake:Agent", "true", cwd=here)
@@ -244,3 +237,29 @@ def test_taskd_is_found_by_either_of_its_interfaces(here: str, script: Script, m
     finished = run(*words, f"--master_port={net.free_ports(1)[0]}", worker, cwd=here, env=env)
     assert finished.code == 0
     assert Path(here, "logs/worker_1.log").read_text() == "start of 1\nstart of 1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("foo", "it is neither taskd nor MODULE:NAME; correct --agent"),
+        ("foo:bar", "has no module foo; install it there, or correct --agent"),
+        ("os:bar", "os.py has no bar; correct --agent"),
+        ("taskd", "has no module taskd; install it there, or correct --agent"),
+    ],
+)
+def test_an_agent_that_is_not_there_is_one_line(here: str, script: Script, name: str, why: str) -> None:
+    finished = run("--mock", "2", "--agent", name, script("touch started"), cwd=here)
+    assert finished.code == 78
+    assert f"ma2l: error: cannot use the agent {name}: " in finished.err
+    assert why in finished.err
+    assert "Traceback" not in finished.err
+    assert not Path(here, "started").exists()
+
+
+def test_an_agent_whose_own_imports_fail_says_where(here: str, script: Script) -> None:
+    Path(here, "broken.py").write_text("import no_module_of_that_name\n")
+    finished = run("--mock", "2", "--agent", "broken:Agent", script("touch started"), cwd=here)
+    assert finished.code == 1
+    assert "No module named 'no_module_of_that_name'" in finished.err
+    assert not Path(here, "started").exists()

@@ -196,6 +196,21 @@ def test_mistakes_in_asking_for_results(here: str, words: tuple[str, ...], code:
     assert (finished.code, line in finished.err) == (code, True), finished.err
 
 
+def test_a_result_that_can_be_nowhere_is_the_user_s_mistake(here: str) -> None:
+    Path(here, "throughput_0.json").write_text("1")
+    finished = run("results", ".", "--output", "no/such/x.json", cwd=here)
+    assert finished.code == 78
+    assert "cannot write no/such/x.json: No such file or directory; choose another --output" in finished.err
+
+
+def test_a_number_of_ranks_that_the_launcher_did_not_start_is_no_success(here: str) -> None:
+    worker = "echo 5 >$MA2L_RESULTS_DIR/throughput_$RANK.json; echo 3 >$MA2L_RESULTS_DIR/ranksize.json"
+    words = ("--mock", "2", "--require-results", "--results-dir", "out", "sh", "-c", worker)
+    finished = run(*words, cwd=here)
+    assert finished.code == 65
+    assert "ranksize.json says 3 ranks, the launchers started 2" in finished.err
+
+
 def test_a_job_whose_figures_are_in_the_bucket_is_told_how_to_merge_them(here: str) -> None:
     words = ("--mock", "1", "--log-dir", "logs", "echo", "--train_url=obs://bkt/out/")
     finished = run(*words, cwd=here)

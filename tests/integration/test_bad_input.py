@@ -83,6 +83,23 @@ def test_a_command_of_two_mock_nodes_is_looked_for_once(here: str) -> None:
     assert (finished.code, len(complaints(finished))) == (127, 1)
 
 
+@pytest.mark.parametrize(
+    ("words", "verb"), [(("pln", "true"), "plan"), (("--mock", "2", "doctor"), "doctor"), (("docter",), "doctor")]
+)
+def test_a_verb_that_is_mistyped_or_comes_too_late_is_guessed(here: str, words: tuple[str, ...], verb: str) -> None:
+    finished = run(*words, cwd=here)
+    assert finished.code == 127
+    assert f"did you mean `ma2l {verb}`? That word comes before all options" in finished.err
+
+
+def test_an_empty_command_is_a_usage_error(here: str) -> None:
+    finished = run("--mock", "1", "", cwd=here)
+    assert finished.code == 2
+    assert complaints(finished) == [
+        "ma2l: error: cannot start: the command is an empty word; see that the variable in it is set"
+    ]
+
+
 TABLES = {
     "wrong ranks": '{"status":"completed","version":"1.0","server_count":"1","server_list":'
     '[{"server_id":"10.0.0.1","device":[{"device_id":"0","rank_id":"5"}]}]}',
@@ -153,6 +170,17 @@ def run_as_nobody(
     assert_nothing_left()
     assert "Traceback" not in done.stderr, done.stderr
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def test_what_another_user_closed_is_named(public: str) -> None:
+    closed = f"{public}/closed"
+    os.mkdir(closed, 0o700)
+    finished = run_as_nobody("--mock", "1", f"{closed}/x", cwd=public)
+    assert finished.code == 126, finished.err
+    assert f"cannot run {closed}/x: its directory may not be entered" in finished.err
+    finished = run_as_nobody("--mock", "1", "--chdir", closed, "pwd", cwd=public)
+    assert finished.code == 78, finished.err
+    assert f"this user may not enter the directory {closed}; correct --chdir" in finished.err
 
 
 def test_an_unreadable_table_is_a_configuration_error(public: str) -> None:

@@ -102,6 +102,22 @@ def test_a_failed_run_is_collected(here: str) -> None:
 
 @pytest.mark.parametrize(("place", "output"), [("no-such", "x.tar.gz"), (".", "no/such/x.tar.gz")])
 def test_what_cannot_be_collected_is_one_line(here: str, place: str, output: str) -> None:
+    Path(here, "worker_0.log").touch()
     finished = run("collect", place, "-o", output, cwd=here)
     assert finished.code == 78
     assert "No such file or directory; check both paths" in finished.err
+
+
+def test_an_empty_directory_is_no_run(here: str) -> None:
+    Path(here, "logs").mkdir()
+    finished = run("collect", "logs", cwd=here)
+    assert finished.code == 78
+    assert "cannot collect logs: it is empty; name the log directory of a run" in finished.err
+    assert os.listdir(here) == ["logs"]
+
+
+def test_two_archives_of_one_second_are_two(here: str) -> None:
+    assert run("--mock", "1", "--log-dir", "logs", "true", cwd=here).code == 0
+    for _ in range(2):
+        assert run("collect", "logs", cwd=here).code == 0
+    assert len(list(Path(here).glob("ma2l-collect-*.tar.gz"))) == 2

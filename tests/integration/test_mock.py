@@ -387,3 +387,21 @@ def test_a_scheduler_that_calls_ma2l_is_one_process_too(here: str, script: Scrip
     worker = script('echo "${RANK-scheduler} of $WORLD_SIZE" >> calls')
     assert run("--mock", "2", "--mode", "dynamic-cluster", *MA2L, worker, cwd=here).code == 0
     assert sorted(Path(here, "calls").read_text().splitlines()) == ["0 of 2", "1 of 2", "scheduler of 2"]
+
+
+def test_the_exit_code_is_that_of_the_rank_that_failed_first_not_of_the_node_that_ended_first(
+    here: str, script: Script
+) -> None:
+    worker = script("""\
+wait_for() { until [ -e "$1" ]; do sleep 0.01; done; }
+case $RANK in
+    0) wait_for ready.1; wait_for ready.3; exit 5 ;;
+    1) trap 'touch saving; wait_for logs/node1.outcome.json; exit 0' TERM ;;
+    2) wait_for saving; exit 7 ;;
+esac
+touch "ready.$RANK"
+while :; do sleep 1000 & wait; done""")
+    finished = run("--mock", "2x2", "--stop-grace", "3600", "--log-dir", "logs", worker, cwd=here)
+    assert finished.code == 5
+    assert "the launcher of node 1 failed: exit code 7" in finished.err
+    assert "the launcher of node 0 failed first: exit code 5" in finished.err

@@ -304,8 +304,8 @@ def test_a_stop_signal_ends_an_upload_and_changes_no_code(here: str) -> None:
         ((), 2, "it takes a log directory"),
         (("no-such",), 78, "cannot read no-such: No such file or directory"),
         (("logs",), 2, "no run noted where to; name obs://BUCKET/PATH/"),
-        (("logs", "bkt/x"), 78, "it does not begin with obs:// and a bucket's name"),
-        (("logs", "obs://B/x"), 78, "a bucket's name"),
+        (("logs", "bkt/x"), 78, "it does not begin with obs:// or s3://"),
+        (("logs", "obs://B/x"), 78, "'B' is no bucket's name, which has 3 to 63 small letters"),
         (("logs", "obs://bkt/../x"), 78, "its path is not plain"),
         (("logs", "obs://bkt/x", "--obs-hosts", "a"), 78, "is no name=ip"),
         (("logs", "obs://bkt/x", "--obs-endpoint", "ftp://x"), 78, "it is no https:// address"),
@@ -342,3 +342,15 @@ def test_figures_that_are_not_in_the_bucket(here: str, store: Store, place: str)
     finished = ma2l("results", place, cwd=here, env=store.env)
     assert finished.code == 78
     assert ("there is no figure in it" if "nothing" in place else "NoSuchBucket") in finished.err
+
+
+def test_an_upload_that_never_could_work_is_told_before_the_start(here: str) -> None:
+    finished = ma2l("--mock", "1", "--upload", "bucket/x", "touch", "started", cwd=here, env={})
+    assert finished.code == 78
+    assert "cannot use 'bucket/x' as a place in OBS: it does not begin with obs:// or s3://" in finished.err
+    assert not Path(here, "started").exists()
+    finished = ma2l("--mock", "1", "--upload", "obs://bkt/x/", "touch", "started", cwd=here, env={})
+    early, late = finished.err.split("started 1 process")
+    assert "as it is now nothing can be uploaded at the end: cannot talk to OBS: OBS_ACCESS_KEY_ID is not set" in early
+    assert "NOT UPLOADED" in late
+    assert finished.code == 0

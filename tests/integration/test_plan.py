@@ -113,4 +113,6 @@ def test_a_rank_and_a_script_go_together(here: str) -> None:
         assert why in finished.err
     finished = run("plan", "--rank", "7", "--mock", "2", "true", cwd=here)
     assert finished.code == 78
-    assert "cannot print rank 7: here run the ranks 0-1; " in finished.err
+    assert "cannot print rank 7: here run the ranks 0-1 of 2; " in finished.err
+    finished = run("plan", "--rank", "9", "--mock", "2x4", "true", cwd=here)
+    assert "cannot print rank 9: the job has the ranks 0-7; name one of them" in finished.err

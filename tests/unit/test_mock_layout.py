@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ma2l.mock import layout, npu_smi, publish
+from ma2l.errors import SystemRefused
+from ma2l.mock import layout, npu_smi, publish, stage
 from ma2l.mock.node import MockJob, build
 from ma2l.mock.server import physical_ids
 from ma2l.mock.shape import Shape
+from ma2l.settings import Settings
 
 TABLES = {
     "modelarts": "user-config/jobstart_hccl.json",
@@ -203,3 +205,9 @@ def test_the_tools_are_clean_posix_shell(text: str) -> None:
     result = subprocess.run(["shellcheck", "--shell=sh", "-"], input=text, capture_output=True, text=True, check=False)
     assert result.stdout == ""
     assert result.returncode == 0
+
+
+def test_a_place_that_cannot_hold_a_mock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemRefused, match="Not a directory; make room, or set TMPDIR"):
+        stage.set_up(Shape(1, 2), Settings(), {}, f"{tmp_path}/file/mock", str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -60,11 +61,23 @@ def test_directory_that_resolves_to_a_forbidden_one_is_refused(tmp_path: Path) -
         write(b"{}", str(tmp_path / "link" / "table.json"))
 
 
-def test_refusal_of_the_system_is_named(tmp_path: Path) -> None:
+def test_a_place_where_no_file_can_be_is_the_user_s_mistake(tmp_path: Path) -> None:
     path = str(tmp_path / "missing" / "table.json")
+    with pytest.raises(ConfigError) as caught:
+        write(b"{}", path)
+    assert str(caught.value) == f"cannot write the rank table {path}: No such file or directory; choose another place"
+
+
+def test_a_refusal_of_the_system_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    path = str(tmp_path / "table.json")
     with pytest.raises(SystemRefused) as caught:
         write(b"{}", path)
-    assert str(caught.value) == f"cannot write the rank table {path}: No such file or directory"
+    assert str(caught.value) == f"cannot write the rank table {path}: No space left on device; choose another place"
+    assert os.listdir(tmp_path) == []
 
 
 def test_nothing_is_left_when_the_name_is_taken(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_own_ranks_are_collected_and_nobody_is_waited_for(tmp_path: Path) -> Non
     assert data["end"].endswith(":01:00")
 
 
+def test_a_number_of_ranks_that_the_launcher_did_not_start_is_a_problem(tmp_path: Path) -> None:
+    write(tmp_path, FIGURES | {"ranksize.json": "3"})
+    found = collect(request(tmp_path), {})
+    assert found is not None
+    assert found.result.problems == ("ranksize.json says 3 ranks, the launchers started 4",)
+    assert not found.result.complete
+
+
 def test_another_node_leaves_accuracy_to_rank_0(tmp_path: Path) -> None:
     write(tmp_path, {"throughput_2.json": "1", "throughput_3.json": "1"})
     found = collect(request(tmp_path, ranks=(2, 3), name="node1.result.json"), {})

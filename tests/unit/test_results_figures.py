@@ -94,7 +94,7 @@ def test_one_figure_twice_counts_only_when_both_agree() -> None:
     assert places.problems == ("a/accuracy.json and b/accuracy.json claim to be the same figure and differ",)
 
 
-@pytest.mark.parametrize("size", [b"0", b"-1", b"1.5"])
+@pytest.mark.parametrize("size", [b"0", b"-1", b"1.5", b"99999999999", b"1e300"])
 def test_a_number_of_ranks_is_a_whole_one(size: bytes) -> None:
     found = of(ranksize=size)
     assert found.ranksize is None

@@ -70,7 +70,7 @@ def test_a_job_in_several_places_is_one() -> None:
     ("files", "problem"),
     [
         (normal({0: 1.0, 2: 1.0}, 4), "throughput_1.json is missing"),
-        (normal({0: 1.0, 1: 1.0}), "ranksize.json is missing: nobody knows whether there were more than 2 ranks"),
+        (normal({0: 1.0, 1: 1.0}), "no usable ranksize.json: nobody knows whether there were more than 2 ranks"),
         ({**normal({0: 1.0}, 2), "throughput_1.json": ""}, "throughput_1.json is empty"),
         ({**normal({0: 1.0}, 2), "throughput_1.json": "nan"}, "throughput_1.json holds nan"),
         (normal({0: 1.0, 1: 1.0, 7: 1.0}, 2), "throughput_7.json is of no rank of this job"),

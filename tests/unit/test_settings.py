@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from ma2l.errors import ConfigError, Ma2lError, UsageError
 from ma2l.mock.node import PLATFORMS as MOCK_PLATFORMS
 from ma2l.mock.server import SOCS as MOCK_SOCS
 from ma2l.settings import ALIASES, FIELDS, PLATFORMS, SOCS, Settings, load, misspelt, split
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -283,8 +286,19 @@ def test_every_option_is_described() -> None:
 
 
 def test_a_mistyped_variable_is_noticed() -> None:
-    lines = misspelt({"MA2L_STOP_GRCE": "3", "MA2L_STOP_GRACE": "3", "MA2L_RESTART_COUNT": "0", "MA2L_PRE_START": "y"})
-    assert lines == ["MA2L_STOP_GRCE is no variable of ma2l; did you mean MA2L_STOP_GRACE?"]
+    lines = misspelt({"MA2L_STOP_GRCE": "3", "MA2L_STOP_GRACE": "3", "MA2L_PRE_START_TIMOUT": "3"})
+    assert lines == [
+        "MA2L_STOP_GRCE is no variable of ma2l; did you mean MA2L_STOP_GRACE?",
+        "MA2L_PRE_START_TIMOUT is no variable of ma2l; did you mean MA2L_PRE_START_TIMEOUT?",
+    ]
+
+
+def test_no_variable_that_ma2l_and_its_entrypoint_know_is_taken_for_a_mistake() -> None:
+    files = [*ROOT.glob("ma2l/**/*.py"), *ROOT.glob("entrypoint/**/*.sh"), ROOT / "entrypoint/ma2l-entrypoint"]
+    files.append(ROOT / "ma-pre-start.sh")
+    named = {name for path in files for name in re.findall(r"\bMA2L_[A-Z_]*[A-Z]\b", path.read_text())}
+    assert {"MA2L_PRE_START_DONE", "MA2L_MOCKED", "MA2L_MOCK"} <= named
+    assert misspelt(dict.fromkeys(named, "x")) == []
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
