@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # typing is not imported on the start path
 if TYPE_CHECKING:
     from typing import Any
 
+_OTHER = "see that the path names a rank table"
 TEXT_LIMIT = 256 * 1024 * 1024
 """Most bytes of JSON text that are read, however they are packed; a table of 262,144 ranks has 30 to 140 MB."""
 
@@ -86,12 +87,12 @@ def _from_json(content: bytes, source: str) -> dict[str, Any] | Incomplete:
     except json.JSONDecodeError as error:
         return Incomplete(f"not valid JSON yet: {error.msg}: line {error.lineno} column {error.colno}")
     except RecursionError:
-        raise ConfigError(what, "its JSON is nested too deeply") from None
+        raise ConfigError(what, "its JSON is nested too deeply", _OTHER) from None
     except ValueError as error:
         reason = str(error).partition(":")[0]  # Python's own text goes on with advice for programmers
-        raise ConfigError(what, f"it holds a number that cannot be kept: {reason}") from None
+        raise ConfigError(what, f"it holds a number that cannot be kept: {reason}", _OTHER) from None
     if not isinstance(document, dict):
-        raise ConfigError(what, f"its JSON is {kind(document)}, not an object")
+        raise ConfigError(what, f"its JSON is {kind(document)}, not an object", _OTHER)
     return document
 
 
@@ -109,5 +110,7 @@ def _refuse_constant(text: str) -> float:
 
 def _too_large(source: str) -> ConfigError:
     return ConfigError(
-        f"read the rank table {source}", f"it holds more than {TEXT_LIMIT // 2**20} MiB of text, no rank table does"
+        f"read the rank table {source}",
+        f"it holds more than {TEXT_LIMIT // 2**20} MiB of text, no rank table does",
+        _OTHER,
     )

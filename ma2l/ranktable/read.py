@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TEMPLATE_2 = "template 2"
 _SHOWN_VIOLATIONS = 3
+_CORRECT = "correct it, or have the platform write it again"
 
 
 def parse(raw: bytes, source: str) -> RankTable | Incomplete:
@@ -106,4 +107,4 @@ def _require(violations: list[str], source: str) -> None:
         return
     why = "; ".join(violations[:_SHOWN_VIOLATIONS])
     more = len(violations) - _SHOWN_VIOLATIONS
-    raise ConfigError(f"use the rank table {source}", f"{why}; and {more} more" if more > 0 else why)
+    raise ConfigError(f"use the rank table {source}", f"{why}; and {more} more" if more > 0 else why, _CORRECT)

@@ -35,11 +35,17 @@ def summary(document: object) -> str:
     return incomplete.summary
 
 
+ADVICE = ("see that the path names a rank table", "correct it, or have the platform write it again")
+
+
 def refusal(document: object) -> str:
+    """What and why; what to do about it follows always."""
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
     with pytest.raises(ConfigError) as caught:
         parse(raw, "/t.json")
-    return str(caught.value)
+    line, _, advice = str(caught.value).rpartition("; ")
+    assert advice in ADVICE
+    return line
 
 
 def template2(*instances: tuple[str, str, list[object]], **further: object) -> dict[str, Any]:
@@ -326,10 +332,7 @@ def test_rank_list_needs_no_status() -> None:
         ),
         (
             b'{"status": "completed"}',
-            (
-                "cannot use the rank table /t.json: it has none of server_list, group_list and rank_list; "
-                "see that the path names a rank table"
-            ),
+            "cannot use the rank table /t.json: it has none of server_list, group_list and rank_list",
         ),
     ],
 )

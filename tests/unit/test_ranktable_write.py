@@ -82,7 +82,7 @@ def test_a_refusal_of_the_system_is_worth_a_retry(tmp_path: Path, monkeypatch: p
 
 def test_nothing_is_left_when_the_name_is_taken(tmp_path: Path) -> None:
     (tmp_path / "table.json").mkdir()
-    with pytest.raises(SystemRefused, match="Is a directory"):
+    with pytest.raises(ConfigError, match="Is a directory"):
         write(b"{}", str(tmp_path / "table.json"))
     assert os.listdir(tmp_path) == ["table.json"]
 
