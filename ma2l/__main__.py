@@ -18,6 +18,9 @@ def main() -> NoReturn:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if inherited as ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before we handle signals must not print a traceback
+    from ma2l.linux.wait import hold_signals
+
+    hold_signals()
     from ma2l.cli import main as cli
 
     code = cli(sys.argv[1:])

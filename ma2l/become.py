@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+from ma2l.linux.wait import release_signals
 from ma2l.supervise.system import explained, find_program
 
 TYPE_CHECKING = False  # typing is not imported on the start path
@@ -26,6 +27,7 @@ def become(command: Sequence[str], environ: Mapping[bytes, bytes]) -> NoReturn:
     """
     path = os.fsdecode(environ.get(b"PATH", os.fsencode(os.defpath)))
     program = find_program(command[0], path)
+    release_signals()
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python at its start
         signal.signal(signum, signal.SIG_DFL)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from ma2l import log, site
 from ma2l.linux import processes
-from ma2l.linux.wait import STOP_SIGNALS, Waiter
+from ma2l.linux.wait import STOP_SIGNALS, WRITABLE, Waiter
 from ma2l.logs.follow import Follower
 from ma2l.logs.names import Names
 from ma2l.logs.progress import Stopping
@@ -280,7 +280,8 @@ class Execution:
         limit = time.monotonic() + CONSOLE_LIMIT
         while not self._follower.finish():
             now = time.monotonic()
-            wakeup = self._waiter.wait(self._follower.interests(), min(now + CONSOLE_PATIENCE, limit))
+            full = [(sink.fd, WRITABLE) for sink in (self._console, log.console()) if sink.pending]
+            wakeup = self._waiter.wait(full, min(now + CONSOLE_PATIENCE, limit))
             stopped = any(signum in STOP_SIGNALS for signum in wakeup.signals)
             self._stop_asked |= stopped
             if stopped or now >= limit or not (wakeup.ready or wakeup.signals):
@@ -388,7 +389,10 @@ class Execution:
 def _load() -> None:
     """Load what takes long: messages go through loguru from now on, and nobody waits for what explains a failure."""
     log.start()
-    import ma2l.diagnose.report  # noqa: F401 - for Execution._report
+    try:
+        import ma2l.diagnose.report  # noqa: F401 - for Execution._report
+    except Exception as problem:  # noqa: BLE001 - it is not needed yet, and workers run
+        log.warning(f"what explains a failure cannot be imported now: {problem!r}")
 
 
 def _prefix(spec: ProcessSpec) -> str:

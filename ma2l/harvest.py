@@ -64,7 +64,7 @@ class Harvest:
                 os.makedirs(directory, exist_ok=True)
             except OSError as error:
                 log.warning(f"the directory for figures {directory} cannot be made: {error.strerror}")
-        if os.path.isdir(directory) and os.listdir(directory):
+        if _holds_something(directory):
             from ma2l.results.collect import stamps
 
             self._before = stamps(directory)
@@ -76,7 +76,7 @@ class Harvest:
         directory = _directory(prepared.plan)
         if directory is None:
             return self._without_directory(prepared, code)
-        if not self._settings.require_results and not (os.path.isdir(directory) and os.listdir(directory)):
+        if not self._settings.require_results and not _holds_something(directory):
             return code
         return self._collect(prepared, directory, outcome) or code
 
@@ -181,6 +181,16 @@ def own_ranks(plan: Plan) -> tuple[int, ...]:
     env = plan.processes[-1].env
     local = int(env.get("LOCAL_WORLD_SIZE") or 0)  # the command starts them itself, as torchrun numbers them
     return tuple(range(plan.node_rank * local, (plan.node_rank + 1) * local))
+
+
+def _holds_something(directory: str) -> bool:
+    try:
+        return bool(os.listdir(directory))
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # a mounted bucket may go away; a training that ended well stays one
+        log.warning(f"the directory for figures {directory} cannot be read: {error.strerror}")
+        return False
 
 
 def _directory(plan: Plan) -> str | None:

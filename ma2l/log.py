@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _early: list[tuple[str, float, str]] = []
 _logger: loguru.Logger | None = None
+_started = False
 _console: Sink | None = None
 _file: int | None = None
 _quiet = False
@@ -114,21 +115,40 @@ def use_file(path: str) -> None:
 
 def start() -> None:
     """Load loguru and pass on what was kept. May be called more than once."""
-    global _logger
+    global _logger, _started
+    if not _started:
+        _started = True
+        _logger = _loguru()
     if _logger is None:
-        from loguru import logger
-
-        logger.remove()
-        logger.add(_emit, format="{message}", level="DEBUG", catch=False)
-        _logger = logger
+        flush()
+        return
     kept, _early[:] = _early[:], []
     for level, at, message in kept:
         _logger.bind(at=at).log(level, message)
 
 
+def _loguru() -> loguru.Logger | None:
+    """loguru, writing here and nowhere else; ``None`` where it cannot be imported, which is no reason to end a run.
+
+    While it is imported it obeys the variables ``LOGURU_*``. They are the training's, and a wrong value is an error.
+    """
+    theirs = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LOGURU_")}
+    try:
+        from loguru import logger
+
+        logger.remove()
+        logger.add(_emit, format="{message}", level="DEBUG", catch=False)
+        return logger
+    except Exception as problem:  # noqa: BLE001 - its files may be anything by now
+        _early.append(("WARNING", time.time(), f"messages do without loguru, which cannot be imported: {problem!r}"))
+        return None
+    finally:
+        os.environ.update(theirs)
+
+
 def _log(level: str, message: str) -> None:
     _early.append((level, time.time(), message))
-    if _logger is not None:
+    if _started:
         start()
 
 

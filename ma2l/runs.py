@@ -44,8 +44,11 @@ class Run:
 
 
 def pid_namespace() -> str:
-    """This process's own."""
-    return os.readlink("/proc/self/ns/pid")
+    """This process's own; empty where the kernel has none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def enter(run_dir: str, run: Run) -> bool:

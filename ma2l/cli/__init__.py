@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ma2l import log
 from ma2l.errors import Ma2lError, Stopped, SystemRefused, UsageError
+from ma2l.linux.wait import release_signals
 
 TYPE_CHECKING = False  # no verb's imports are made for another
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ VERBS = {
     "upload": "upload",
 }
 """The function of each verb, in the module of its name; it takes the words after the verb."""
+PATIENCE = 5.0
+"""Seconds for whoever reads standard error slowly: the last lines say why the exit code is what it is."""
 RESERVED = ("status", "logs", "report", "job", "manifest")
 """First words that later versions will use; ``ma2l -- status`` runs a program of that name."""
 
@@ -46,6 +49,7 @@ def main(words: Sequence[str]) -> int:
         return _unexpected(error)
     finally:
         log.flush()
+        log.console().settle(PATIENCE)
 
 
 def show(text: str | bytes) -> None:
@@ -82,6 +86,8 @@ def options(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
 
 def _dispatch(words: Sequence[str]) -> int:
     first = words[0] if words else ""
+    if first in VERBS and first != "msrun":
+        release_signals()  # it starts no worker
     if first in RESERVED:
         raise UsageError(
             f"run the verb {first}", "this version does not have it yet", f"`ma2l -- {first}` runs a program"

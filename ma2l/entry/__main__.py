@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ma2l import log
 from ma2l.entry.merge import hide_preload, last_done, merge, parse
 from ma2l.errors import Ma2lError, SystemRefused
+from ma2l.linux.wait import hold_signals
 
 
 def main(directory: str, kind: str, command: Sequence[str]) -> int:
@@ -85,4 +86,5 @@ def _words(command: Sequence[str]) -> tuple[str, ...]:
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if inherited as ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C must not print a traceback
+    hold_signals()
     sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[4:]))

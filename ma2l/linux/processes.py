@@ -80,6 +80,19 @@ def _target(pid: int, fd: int) -> str:
         return ""
 
 
+def has_job_control() -> bool:
+    """Whether a shell could continue this process's group after a Ctrl-Z: the leader's parent is of the same session
+    and of another group. Elsewhere the kernel discards that SIGTSTP, unless somebody has a handler for it (setpgid(2),
+    "orphaned process group")."""
+    group = os.getpgrp()
+    try:
+        with open(f"/proc/{group}/stat", "rb") as file:
+            parent = int(file.read().rpartition(b")")[2].split()[1])
+        return parent > 0 and os.getsid(parent) == os.getsid(0) and os.getpgid(parent) != group
+    except _NOT_SEEN:  # the leader has gone
+        return True
+
+
 def is_shell(pid: int) -> bool:
     """Whether the process is a shell, which acts on a signal only after its foreground child has ended."""
     try:

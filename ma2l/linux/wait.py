@@ -36,6 +36,27 @@ class Wakeup:
     """Descriptors that are ready or hung up."""
 
 
+_mask_before: frozenset[int] | None = None
+
+
+def hold_signals() -> None:
+    """As PID 1, keep stop signals pending until a ``Waiter`` has handlers for them, or ``release_signals``.
+
+    The kernel discards what PID 1 has no handler for: ``docker stop`` in the first moments would be lost.
+    """
+    global _mask_before
+    if os.getpid() == 1 and _mask_before is None:
+        _mask_before = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS))
+
+
+def release_signals() -> None:
+    """Take that back: nothing is going to be started, or the command is about to take this process's place."""
+    global _mask_before
+    if _mask_before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask_before)
+        _mask_before = None
+
+
 class Waiter:
     """Owns the process's signal handling and blocks in one place.
 
@@ -43,7 +64,8 @@ class Waiter:
     for the signals handled here; ``inherited_mask`` is what workers must get back.
 
     Args:
-        inherited_mask: the mask from before this process blocked signals until now; ``None`` where it did not.
+        inherited_mask: the mask from before this process blocked signals until now; ``None`` where it did not, or did
+            so by ``hold_signals``.
     """
 
     def __init__(self, inherited_mask: Iterable[int] | None = None) -> None:
@@ -51,12 +73,16 @@ class Waiter:
         os.set_blocking(self._pipe, False)
         os.set_blocking(writer, False)
         handled = [s for s in STOP_SIGNALS + PASSED_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        if os.getpid() == 1 and os.isatty(0) and signal.SIGTSTP in handled:
+            handled.remove(signal.SIGTSTP)  # a container's terminal has no shell to continue what Ctrl-Z stopped
         handled.append(signal.SIGCHLD)  # even if inherited as ignored: the kernel would reap workers before we look
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for signum in handled:
             signal.signal(signum, _noted_in_pipe)
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
-        self.inherited_mask = frozenset(mask if inherited_mask is None else inherited_mask)
+        if inherited_mask is None:
+            inherited_mask = mask if _mask_before is None else _mask_before
+        self.inherited_mask = frozenset(inherited_mask)
 
     def wait(self, fds: Iterable[tuple[int, int]] = (), deadline: float | None = None) -> Wakeup:
         """Block until a signal arrives, a descriptor is ready or the deadline passes.

@@ -43,8 +43,7 @@ class _Stream:
         """The next whole lines with prefixes, maybe empty; ``None`` at the end of the file."""
         data = os.read(self.fd, _CHUNK)
         if not data:
-            self._notice_truncation()
-            return None
+            return self._restarted()
         shown = (self._begun + data).replace(b"\n", self._next)
         end = shown.rfind(b"\n") + 1
         if len(shown) - end > _LONGEST_LINE:  # broken here, so that the console's memory stays bounded
@@ -58,9 +57,12 @@ class _Stream:
         last, self._begun = self._begun, self._empty
         return last + b"\n" if last != self._empty else b""
 
-    def _notice_truncation(self) -> None:
-        if os.fstat(self.fd).st_size < os.lseek(self.fd, 0, os.SEEK_CUR):
-            os.lseek(self.fd, 0, os.SEEK_SET)
+    def _restarted(self) -> bytes | None:
+        """What a file still owes that has been truncated, and is read from its beginning next; ``None`` otherwise."""
+        if os.fstat(self.fd).st_size >= os.lseek(self.fd, 0, os.SEEK_CUR):
+            return None
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        return self.rest()
 
 
 class Follower:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import time
 
 _PIECE = 4096
 """Bytes (``PIPE_BUF``). A pipe takes that many whole or not at all, so lines never mix with those of another writer to
@@ -38,7 +39,7 @@ class Sink:
             # A description of our own. Sockets cannot be reopened, nor can another user's terminal.
             self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_APPEND)
         except OSError:
-            self._blocks = True
+            self._reopen_terminal(fd)
 
     @property
     def pending(self) -> bool:
@@ -67,6 +68,15 @@ class Sink:
         if self._written == len(view):
             self._drop()
 
+    def settle(self, seconds: float) -> None:
+        """Write what was kept, waiting for room so long at most: this process is about to end."""
+        end = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        while self.pending and (left := end - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            self.flush()
+
     def abandon(self) -> None:
         """Drop what is kept and take no more: nobody reads it."""
         self._abandoned = not self.closed
@@ -77,6 +87,15 @@ class Sink:
         """Take bytes again: whoever did not read may do so by now."""
         if self._abandoned:
             self._abandoned = self.closed = False
+
+    def _reopen_terminal(self, fd: int) -> None:
+        """Another way to a description of our own, where the terminal is another user's (after ``su``): a terminal that
+        polls writable may have less room than a piece, and the write would block."""
+        try:
+            os.tcgetpgrp(fd)  # only of the controlling terminal
+            self.fd = os.open("/dev/tty", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            self._blocks = True
 
     def _drop(self) -> None:
         self._kept, self._written = b"", 0

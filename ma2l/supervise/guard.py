@@ -24,6 +24,11 @@ from ma2l.linux.wait import PASSED_SIGNALS, STOP_SIGNALS
 from ma2l.supervise import killer
 from ma2l.supervise.machine import KILL_PATIENCE
 
+_SI_KERNEL = 0x80
+"""Of a signal that a terminal sent, not a process (sigaction(2))."""
+_TRY_AGAIN = 0.1
+"""Seconds until a look at what is left that the system refused."""
+
 
 def start(
     clean_up: Callable[[], None], say: Callable[[str], None] | None = None
@@ -71,9 +76,12 @@ def _guard(
     try:
         returncode = None
         while returncode is None:
-            signum = signal.sigwait(waited)
+            info = signal.sigwaitinfo(waited)
+            signum = info.si_signo
             if signum == signal.SIGCHLD:
                 returncode = dict(processes.reap()[0]).get(launcher)
+            elif signum == signal.SIGTSTP and info.si_code == _SI_KERNEL and not processes.has_job_control():
+                continue  # Ctrl-Z of a terminal without a shell (ssh -t): nobody could continue what stops now
             else:
                 os.kill(launcher, signum)  # a zombie at worst: only this process can reap it
                 if signum == signal.SIGTSTP:
@@ -101,7 +109,10 @@ def _end_descendants() -> int:
         patience = give_up - time.monotonic()
         if not left or patience <= 0:
             return count
-        killer.kill_everything()
+        try:
+            killer.kill_everything()
+        except OSError:  # no descriptor left for /proc; others give some back
+            patience = min(patience, _TRY_AGAIN)
         signal.sigtimedwait([signal.SIGCHLD], patience)
 
 

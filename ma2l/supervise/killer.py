@@ -52,8 +52,9 @@ def _abort(pid: int) -> None:
 
 def ask_again(pids: Iterable[int]) -> set[int]:
     """SIGTERM to those that have become a program since they were asked first; returns those that have not."""
-    waiting = {pid for pid in pids if processes.only_forked(pid)}
-    for pid in pids:
+    ours = set(pids).intersection(processes.descendants(os.getpid()))  # a pid may have been given away again since
+    waiting = {pid for pid in ours if processes.only_forked(pid)}
+    for pid in ours:
         if pid not in waiting:
             _send(pid, signal.SIGTERM)
     return waiting

@@ -192,12 +192,16 @@ class Supervisor:
         if self._guard in wakeup.ready:
             self._guard = None
             events.append(Event(Kind.GUARD_DIED))
-        events += [Event(Kind.SIGNAL, value=s) for s in wakeup.signals if s != signal.SIGCHLD]
+        signals = [Event(Kind.SIGNAL, value=s) for s in wakeup.signals if s != signal.SIGCHLD]
         ended, child_left = self._effects.reap()
         reaped = self._reaped(ended, child_left)
         if self._heirs:
             events.append(Event(Kind.HEIRS, value=len(self._heirs.intersection(self._effects.children()))))
-        return events + reaped + self._watched([pid for pid, _ in ended]) + [Event(Kind.TICK)]
+        if all(event.value == 0 for event in reaped if event.kind is Kind.EXITED):
+            events += reaped + signals  # whichever came first: they ended well, and nobody had told them of the signal
+        else:
+            events += signals + reaped
+        return events + self._watched([pid for pid, _ in ended]) + [Event(Kind.TICK)]
 
     def _deadline(self, block: bool) -> float | None:
         """When to go on even if nothing happens."""

@@ -183,6 +183,16 @@ def test_what_another_user_closed_is_named(public: str) -> None:
     assert f"this user may not enter the directory {closed}; correct --chdir" in finished.err
 
 
+def test_a_directory_of_figures_that_cannot_be_listed_ends_nothing(public: str) -> None:
+    closed = Path(public, "figures")
+    closed.mkdir()
+    closed.chmod(0o333)
+    finished = run_as_nobody("--mock", "1", "--results-dir", str(closed), "true", cwd=public)
+    closed.chmod(0o777)
+    assert finished.code == 0, finished.err
+    assert f"the directory for figures {closed} cannot be read: Permission denied" in finished.err
+
+
 def test_an_unreadable_table_is_a_configuration_error(public: str) -> None:
     path = Path(public, "table.json")
     path.write_text("{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ma2l.linux import processes
-from tests.integration.harness import MA2L, Running, run, until
+from tests.integration.harness import MA2L, Running, assert_nothing_left, run, until
 
 Script = Callable[..., str]
 
@@ -254,6 +255,36 @@ def test_as_pid_1_sigterm_stops_the_workers(here: str, script: Script) -> None:
         os.kill(init, signal.SIGTERM)
         assert running.finish().code == 143
     assert len(list(Path(here).glob("term.*"))) == 2
+
+
+EARLY = """\
+import os, signal, sys
+import ma2l.cli
+going = ma2l.cli.main
+def main(words):
+    os.kill(1, signal.SIGTERM)  # has no handler yet
+    return going(words)
+ma2l.cli.main = main
+from ma2l.__main__ import main
+main()
+"""
+
+
+def test_as_pid_1_a_stop_in_the_first_moments_is_not_lost(here: str, script: Script) -> None:
+    worker = script(f"trap 'exit 0' TERM; touch started; {WAIT}")
+    command = [*NEW_PID_NAMESPACE, sys.executable, "-c", EARLY, "--mock", "1", worker]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 143, done.stderr
+    assert_nothing_left()
+
+
+def test_as_pid_1_a_worker_has_the_signals_that_we_were_given(here: str, script: Script) -> None:
+    worker = script("grep -E '^Sig(Blk|Ign)' /proc/self/status > mask")
+    with Running("--mock", "1", worker, cwd=here, before=NEW_PID_NAMESPACE) as running:
+        assert running.finish().code == 0
+    as_pid_1 = Path(here, "mask").read_text()
+    assert run("--mock", "1", worker, cwd=here).code == 0
+    assert Path(here, "mask").read_text() == as_pid_1
 
 
 def test_stdin_is_empty_for_many_and_the_launchers_for_one(here: str, script: Script) -> None:

@@ -24,19 +24,32 @@ touch "ready.$RANK"; while :; do sleep 1000 & wait; done
 
 
 class Terminal:
-    """A terminal with ma2l as the leader of its session."""
+    """A terminal with ma2l as the leader of its session, as below ``ssh -t``, or below a shell with job control."""
 
     def __init__(self) -> None:
         self.master, self.slave = pty.openpty()
 
-    def run(self, *words: str, cwd: str) -> Running:
+    def run(self, *words: str, cwd: str, shell: bool = False) -> Running:
         def control() -> None:
             fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
             settings = termios.tcgetattr(self.slave)
             settings[3] |= termios.TOSTOP  # background processes that write are stopped
             termios.tcsetattr(self.slave, termios.TCSANOW, settings)
+            if shell:
+                job = os.fork()
+                signal.signal(signal.SIGTTOU, signal.SIG_IGN if job else signal.SIG_DFL)
+                if job:
+                    os.setpgid(job, job)
+                    os.tcsetpgrp(self.slave, job)
+                    os.closerange(3, 1000)  # one of them tells Popen that the program has been executed
+                    os._exit(processes.exit_code(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])))
+                os.setpgid(0, 0)
 
         return Running(*words, cwd=cwd, stdin=self.slave, stdout=self.slave, stderr=self.slave, preexec_fn=control)
+
+    def job(self, running: Running) -> int:
+        """The pid of ma2l below a shell: the guard's."""
+        return processes.children(running.pid)[0]
 
     def press(self, key: bytes) -> None:
         os.write(self.master, key)
@@ -75,26 +88,48 @@ def test_a_key_that_stops_reaches_each_worker_once_as_sigterm(
 
 
 def test_ctrl_z_freezes_the_workers_and_cont_thaws_them(here: str, script: Script, terminal: Terminal) -> None:
-    with terminal.run("--mock", "2", script(CALM), cwd=here) as running:
+    with terminal.run("--mock", "2", script(CALM), cwd=here, shell=True) as running:
         until(ready(here, 2))
-        workers = processes.children(running.launcher)
+        guard = terminal.job(running)
+        (launcher,) = processes.children(guard)
+        workers = processes.children(launcher)
         terminal.press(b"\x1a")
-        until(lambda: [state(pid) for pid in (running.pid, *workers)] == ["T"] * 3)
-        assert state(running.launcher) != "T"
-        running.send(signal.SIGCONT)
+        until(lambda: [state(pid) for pid in (guard, *workers)] == ["T"] * 3)
+        assert state(launcher) != "T"
+        os.kill(guard, signal.SIGCONT)
         until(lambda: all(Path(here, f"got.{rank}").exists() for rank in range(2)))
         terminal.press(b"\x03")
         assert running.finish().code == 130
 
 
 def test_stopped_by_ctrl_z_and_then_ended_by_the_shell(here: str, script: Script, terminal: Terminal) -> None:
+    with terminal.run("--mock", "2", "--stop-grace", "3600", script(CALM), cwd=here, shell=True) as running:
+        until(ready(here, 2))
+        guard = terminal.job(running)
+        terminal.press(b"\x1a")
+        until(lambda: state(guard) == "T")
+        os.kill(guard, signal.SIGTERM)
+        os.kill(guard, signal.SIGCONT)  # as a shell's `kill %1` does
+        assert running.finish().code == 143
+
+
+def test_ctrl_z_stops_nothing_where_no_shell_could_continue_it(here: str, script: Script, terminal: Terminal) -> None:
     with terminal.run("--mock", "2", "--stop-grace", "3600", script(CALM), cwd=here) as running:
         until(ready(here, 2))
         terminal.press(b"\x1a")
+        terminal.press(b"\x03")
+        assert running.finish().code == 130
+    assert [Path(here, f"got.{rank}").read_text() for rank in range(2)] == ["term\n", "term\n"]
+
+
+def test_who_asks_for_sigtstp_otherwise_gets_it(here: str, script: Script, terminal: Terminal) -> None:
+    with terminal.run("--mock", "1", script(CALM), cwd=here) as running:
+        until(ready(here, 1))
+        running.send(signal.SIGTSTP)
         until(lambda: state(running.pid) == "T")
-        running.send(signal.SIGTERM)
-        running.send(signal.SIGCONT)  # as a shell's `kill %1` does
-        assert running.finish().code == 143
+        running.send(signal.SIGCONT)
+        terminal.press(b"\x03")
+        assert running.finish().code == 130
 
 
 def test_a_terminal_that_hangs_up_stops_the_run(here: str, script: Script, terminal: Terminal) -> None:

@@ -131,6 +131,17 @@ def test_a_truncated_file_is_followed_from_its_beginning(console: Console, tmp_p
     assert console.text == b"a long first line\nagain\n"
 
 
+def test_what_was_written_right_after_a_truncation_is_shown_at_once(console: Console, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    follower = Follower([(str(path), "[0] ")], console.sink)
+    append(path, b"a long first line\nbegun but not ended")
+    turn(follower, 0.0)
+    os.truncate(path, 0)
+    append(path, b"again\n")
+    turn(follower, 1.0)
+    assert console.text == b"[0] a long first line\n[0] begun but not ended\n[0] again\n"
+
+
 def test_nothing_is_wanted_while_nothing_happens(console: Console, tmp_path: Path) -> None:
     follower = Follower([(str(tmp_path / "a.log"), "")], console.sink)
     turn(follower, 0.0)

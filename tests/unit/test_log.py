@@ -56,6 +56,20 @@ def test_what_is_quoted_is_on_the_console_and_in_the_file(tmp_path: Path) -> Non
     assert path.read_bytes() == b"caf\xe9\n"
 
 
+@pytest.mark.parametrize("wrong", ["LOGURU_LEVEL=debug", "LOGURU_BACKTRACE=maybe", "LOGURU_AUTOINIT=perhaps"])
+def test_variables_that_loguru_obeys_are_the_training_s_alone(wrong: str) -> None:
+    name, _, value = wrong.partition("=")
+    out = say(f"log.info('one'); log.start(); log.info(os.environ[{name!r}])", env={**os.environ, name: value})
+    assert out == f"ma2l: one\nma2l: {value}\n".encode()
+
+
+def test_without_loguru_messages_go_on(tmp_path: Path) -> None:
+    (tmp_path / "loguru.py").write_text("raise OSError('stale')\n")
+    body = f"sys.path.insert(0, {str(tmp_path)!r}); log.info('one'); log.start(); log.info('two'); log.start()"
+    why = "ma2l: warning: messages do without loguru, which cannot be imported: OSError('stale')\n"
+    assert say(body) == f"ma2l: one\n{why}ma2l: two\n".encode()
+
+
 def test_the_start_path_does_not_import_loguru() -> None:
     assert say("log.info('x'); log.error(str('loguru' in sys.modules))") == b"ma2l: x\nma2l: error: False\n"
 

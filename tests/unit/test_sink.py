@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +91,50 @@ def test_whole_lines_of_two_writers_to_one_pipe_do_not_mix(pipe: tuple[int, int]
 def test_a_line_longer_than_a_piece_arrives_whole(pipe: tuple[int, int]) -> None:
     Sink(pipe[1]).write(b"y" * 20_000 + b"\nnext\n")
     assert drained(pipe[0]) == b"y" * 20_000 + b"\nnext\n"
+
+
+def test_a_slow_reader_gets_the_last_lines_before_the_end(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = Sink(writer)
+    data = b"".join(b"line %d\n" % number for number in range(50_000))
+    sink.write(data)
+    read: list[bytes] = []
+    thread = threading.Thread(target=lambda: read.extend(iter(lambda: os.read(reader, 4096), b"")))
+    thread.start()
+    sink.settle(60)
+    assert not sink.pending
+    os.close(writer)
+    os.close(sink.fd)
+    thread.join()
+    assert b"".join(read) == data
+
+
+def test_the_end_waits_for_nobody_for_ever(pipe: tuple[int, int]) -> None:
+    sink = Sink(pipe[1])
+    sink.write(b"z" * 100_000)
+    sink.settle(0.01)
+    assert sink.pending
+
+
+def test_a_terminal_of_another_user_does_not_block() -> None:
+    """It cannot be reopened by its descriptor; a full one polls writable all the same."""
+    pid, master = pty.fork()
+    if pid == 0:
+        opened = os.open
+
+        def refuse(path: str, flags: int, *more: int) -> int:
+            if path.startswith("/proc/self/fd/"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return opened(path, flags, *more)
+
+        signal.alarm(30)  # ends this child where it blocks
+        os.open = refuse  # type: ignore[assignment]
+        sink = Sink(1)
+        for length in (1, 99, 999, 4096):
+            sink.write((b"x" * length + b"\n") * 1000)
+        os._exit(0 if sink.pending else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(master)
 
 
 def test_a_reader_that_has_gone_closes_the_sink(pipe: tuple[int, int]) -> None:

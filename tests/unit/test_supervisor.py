@@ -125,6 +125,17 @@ def test_success() -> None:
     assert phases == [Phase.RUNNING, Phase.SWEEPING, Phase.DONE]
 
 
+def test_a_signal_in_the_moment_in_which_all_have_ended_well_changes_nothing() -> None:
+    machine, _, phases = play(2, Step(1.0, signals=(signal.SIGTERM,), ended=((0, 0), (1, 0))))
+    assert machine.exit_code == 0
+    assert phases == [Phase.RUNNING, Phase.SWEEPING, Phase.DONE]
+
+
+def test_a_signal_in_the_moment_of_a_failure_is_the_cause() -> None:
+    machine, _, _ = play(2, Step(1.0, signals=(signal.SIGTERM,), ended=((0, 7), (1, 0))))
+    assert machine.exit_code == 143
+
+
 def test_lowest_rank_is_the_first_failure_of_one_reaping() -> None:
     machine, _, _ = play(3, Step(1.0, ended=((2, 9), (1, 5))), Step(0.1, ended=((0, -15),)))
     assert machine.exit_code == 5
