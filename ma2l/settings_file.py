@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 
 import yaml
 
@@ -29,6 +29,7 @@ def read(path: str, what: str, allowed: Collection[str], aliases: Mapping[str, s
     """
     attempt = f"read the {what} {path}"
     known: dict[str, object] = {}
+    given: dict[str, object] = {}
     for key, value in _mapping(path, attempt).items():
         name = str(key).replace("-", "_")
         name = aliases.get(name, name)
@@ -36,6 +37,9 @@ def read(path: str, what: str, allowed: Collection[str], aliases: Mapping[str, s
             near = nearest(name, (*sorted(allowed), *aliases))
             hint = f"did you mean {near}? " if near else ""
             raise ConfigError(attempt, f"there is no option {key!r}", f"{hint}allowed are {', '.join(sorted(allowed))}")
+        if name in given:
+            raise ConfigError(attempt, f"{given[name]!r} and {key!r} are the same option", "keep one of them")
+        given[name] = key
         if value not in ("", "~", "null"):
             known[name] = value
     return known
@@ -51,6 +55,18 @@ def _mapping(path: str, attempt: str) -> Mapping[object, object]:
     return found
 
 
+class _Loader(yaml.BaseLoader):
+    """Everything is text, and no key is there twice: YAML would silently take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        """A dict."""
+        keys = [key.value for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def content(path: str, attempt: str) -> object:
     """What a YAML file holds: dicts, lists and text.
 
@@ -59,7 +75,7 @@ def content(path: str, attempt: str) -> object:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            return yaml.load(file, yaml.BaseLoader)
+            return yaml.load(file, _Loader)
     except OSError as error:
         raise ConfigError(attempt, str(error.strerror), "check the path and its permissions") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -164,6 +164,8 @@ WRONG_FILES = {
     "--- a\n--- b": "expected a single document",
     "&a [*a]": "recursive",
     "? [1]\n: 2": "unhashable key",
+    "mode: torch\nmode: auto": "'mode' is there twice",
+    "stop-grace: 1\nstop_grace: 2": "'stop-grace' and 'stop_grace' are the same option; keep one of them",
 }
 
 
