@@ -99,7 +99,7 @@ def test_a_slow_reader_gets_the_last_lines_before_the_end(pipe: tuple[int, int])
     data = b"".join(b"line %d\n" % number for number in range(50_000))
     sink.write(data)
     read: list[bytes] = []
-    thread = threading.Thread(target=lambda: read.extend(iter(lambda: os.read(reader, 4096), b"")))
+    thread = threading.Thread(target=lambda: read.extend(iter(lambda: os.read(reader, 4096), b"")), daemon=True)
     thread.start()
     sink.settle(60)
     assert not sink.pending
