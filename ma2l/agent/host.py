@@ -102,7 +102,7 @@ def _load(name: str) -> Any:
     with _found(name, module):
         found = importlib.import_module(module)
     if not hasattr(found, attribute):
-        raise ConfigError(f"use the agent {name}", f"{found.__file__} has no {attribute}", "correct --agent")
+        raise ConfigError(f"use the agent {name}", f"the module {module} has no {attribute}", "correct --agent")
     return getattr(found, attribute)()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import sys
 from collections.abc import Mapping
@@ -64,16 +63,16 @@ def judged(outcome: Outcome) -> Outcome:
         runs = read_directory(outcome.log_dir)[0]
     except OSError:
         return outcome
+    last = {run.outcome.node_rank: run.outcome for run in sorted(runs, key=lambda run: run.attempt) if not run.guessed}
     failed = [
-        (run.first.ended_at, run)
-        for run in (saved.outcome for saved in runs if not saved.guessed)
-        if run.cause == "failure" and run.first is not None and run.first.ended_at is not None
+        (run.first.ended_at, node)
+        for node, run in last.items()
+        if run.cause == "failure" and run.first and run.first.ended_at and run.first.ended_at >= outcome.started_at
     ]
-    here = [(at, run) for at, run in failed if at >= outcome.started_at and 0 <= run.node_rank < len(outcome.processes)]
-    if not here:
+    if not failed:
         return outcome
-    first = min(here, key=operator.itemgetter(0))[1]
-    return replace(outcome, first=outcome.processes[first.node_rank], exit_code=first.exit_code)
+    _, node = min(failed)
+    return replace(outcome, first=outcome.processes[node], exit_code=last[node].exit_code)
 
 
 def _ourselves() -> tuple[str, ...]:

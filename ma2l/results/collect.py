@@ -119,7 +119,10 @@ def _is_own(kind: Kind | None, request: Request) -> bool:
 
 def _whole(request: Request, unchanged: set[str]) -> Result | None:
     """The whole job's result if all of its figures, of this run, are here."""
-    place = sources.of_directory(request.directory)
+    try:
+        place = sources.of_directory(request.directory)
+    except OSError:  # it has gone meanwhile; the node's own result is written
+        return None
     runs = tuple(run for run in place.runs if run.get("job") == request.job)
     measured = {figure for run in runs for figure in _measured(run)} if request.job else set()
     files = {

@@ -244,7 +244,7 @@ def test_taskd_is_found_by_either_of_its_interfaces(here: str, script: Script, m
     [
         ("foo", "it is neither taskd nor MODULE:NAME; correct --agent"),
         ("foo:bar", "has no module foo; install it there, or correct --agent"),
-        ("os:bar", "os.py has no bar; correct --agent"),
+        ("os:bar", "the module os has no bar; correct --agent"),
         ("taskd", "has no module taskd; install it there, or correct --agent"),
     ],
 )
