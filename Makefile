@@ -41,7 +41,7 @@ docs: $(VENV)/.docs ## The documentation as a site, in site/; pages made from th
 
 bench: $(BENCH)/.installed frameworks openmpi5 engine $(PEERS)/.installed $(OLD_MA2L)/.installed $(DAVINCIRUN)/.installed
 	.ci/install gcc libc6-dev openmpi-bin tini dumb-init catatonit
-	$(BENCH)/bin/python -m benchmarks # half an hour beside nothing else: docs/explanation/performance.md
+	$(BENCH)/bin/python -m benchmarks # most of an hour beside nothing else: docs/explanation/performance.md
 
 bench-quick: $(VENV)/.installed ## Some minutes: fails where ma2l has fallen far behind mpirun
 	$(BIN)/python -m benchmarks --quick --peers "mpirun 4.1"
