@@ -69,13 +69,8 @@ def shown(peer: Peer, directory: str, worker: str, ranks: int, megabytes: int) -
 
 def followed(directory: str, ranks: int, megabytes: int) -> Iterator[Reading]:
     """What ma2l's follower needs alone, beside the least that a loop in Python needs, for files that are written."""
-    each = b"".join(b"%010d " % number + b"0" * 84 + b"\n" for number in range(lines_of(ranks, megabytes)))
-    paths = [os.path.join(directory, f"rank{rank}.log") for rank in range(ranks)]
-    for path in paths:
-        with open(path, "wb") as file:
-            file.write(each)
     for name, how in (("ma2l", "ma2l"), (LOOP, "loop")):
-        command = [sys.executable, _TASK, how, *paths]
+        command = [sys.executable, _TASK, how, directory, str(ranks), str(lines_of(ranks, megabytes))]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as task:
             assert task.stdout is not None
             assert task.stderr is not None
