@@ -43,6 +43,7 @@ ALL = (
     Check("core files", "those of eight ranks fill a disk", system.core_files),
     Check("log directory", "the first error stands in a log", system.log_directory),
     Check("memory", "beyond the limit the kernel kills a rank", system.memory),
+    Check("program", "a command that is not there cannot be started", command.program),
     Check("command", "a launcher inside a launcher starts N x N ranks", command.launcher_inside),
     Check("accelerator", "ma2l knows Ascend alone", command.accelerator),
     Check("PID 1", "a shell as PID 1 keeps SIGTERM from the ranks", command.process_1),

@@ -20,14 +20,21 @@ _LAUNCHER = re.compile(
 )
 
 
+def program(scene: Scene) -> Finding:
+    """The command's first word can be executed."""
+    if not scene.command:
+        return unknown("no command was given")
+    try:
+        found = find_program(scene.command[0], scene.environ.get("PATH", os.defpath))
+    except Ma2lError as error:
+        return fail(str(error), "correct the command")
+    return ok(found)
+
+
 def launcher_inside(scene: Scene) -> Finding:
     """A run script that starts the ranks itself must not run once per rank."""
     if not scene.command:
         return unknown("no command was given")
-    try:
-        find_program(scene.command[0], scene.environ.get("PATH", os.defpath))
-    except Ma2lError as error:
-        return fail(str(error), "correct the command")
     once = choose_per_node(scene.settings, scene.command)
     script = _script(scene)
     found = _LAUNCHER.search(script) if script else None

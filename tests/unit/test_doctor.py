@@ -350,6 +350,16 @@ def test_a_launcher_inside_a_run_script(host: Host, text: str, status: str) -> N
     assert command.launcher_inside(host.scene("torchrun", "x")).status == OK
 
 
+def test_a_program_that_is_there(host: Host) -> None:
+    tool = host.file("/bin/train", "#!/bin/sh\n")
+    tool.chmod(0o755)
+    assert command.program(host.scene()).status == UNKNOWN
+    assert command.program(host.scene("train", "x")) == ok(str(tool))
+    absent = command.program(host.scene("trian", "x"))
+    assert absent.status == FAIL
+    assert "cannot run trian: there is no such program in PATH=" in absent.text
+
+
 def test_a_box_of_gpus(host: Host) -> None:
     assert command.accelerator(host.scene()).status == OK
     host.file("/dev/nvidia0")

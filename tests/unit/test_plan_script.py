@@ -109,7 +109,7 @@ def test_another_nodes_rank_is_not_ours(tmp_path: Path) -> None:
         script(there, 0)
     assert (
         str(error.value)
-        == "cannot print rank 0: here run the ranks 2-3; ask on the node of that rank, or for one of these"
+        == "cannot print rank 0: here run the ranks 2-3 of 4; ask on the node of that rank, or for one of these"
     )
     assert b"RANK_ID=3" in script(there, 3)
     once = plan(mock_nodes("bare", "1x4", str(tmp_path / "b"))[0], ("torchrun", "x"))
