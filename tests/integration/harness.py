@@ -96,6 +96,11 @@ def run(*words: str, cwd: str, env: Mapping[str, str | None] | None = None, **po
         return running.finish()
 
 
+def complaints(finished: Finished) -> list[str]:
+    """The lines that say why it ended."""
+    return [line for line in finished.err.splitlines() if line.startswith("ma2l: error: ")]
+
+
 def assert_nothing_left() -> None:
     """No descendant is alive one second after the end, the time that a kernel may take to carry a SIGKILL out."""
     deadline = time.monotonic() + 1.0
