@@ -60,6 +60,8 @@ class Prepared:
     again: Callable[[int], Prepared] | None = None
     """Prepares the attempt after so many restarts, of the same topology, with other ports and other files; ``None``
     where parts of the job run elsewhere."""
+    corrected: Callable[[Outcome], Outcome] | None = None
+    """Corrects an outcome by what its processes, which are launchers themselves, have written down of theirs."""
     npus: tuple[int, ...] = ()
     """Physical ids of the NPUs that it uses and that this host has; none where they are pretended."""
     cluster: Cluster | None = None
@@ -94,6 +96,7 @@ class Execution:
         self._plan = prepared.plan
         self._names = prepared.names
         self._watch = prepared.watch
+        self._corrected = prepared.corrected
         self._environ = prepared.environ
         self._waiter = waiter
         self._guard_fd = guard_fd
@@ -312,10 +315,8 @@ class Execution:
             from ma2l.mpirun.ranks import judged
 
             result = judged(result, self._plan, self._settings.keep_going)
-        elif self._plan.mode == "mock":
-            from ma2l.mock.launchers import judged as first_of_nodes
-
-            result = first_of_nodes(result)
+        if self._corrected:
+            result = self._corrected(result)
         if result.cause == "hang" and self._sentry is not None:
             from ma2l.diagnose.watch import explained
 

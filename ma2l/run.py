@@ -253,7 +253,7 @@ def prepare(order: Order, run_id: str, run_dir: str, waiter: Waiter, guard_fd: i
 
             find_program(command[0], environ.get("PATH", os.defpath))
             plan = launchers.plan(job, order.flags, command, run_id, log_dir)
-            return Prepared(plan, environ, Names(log_dir, "mock"))
+            return Prepared(plan, environ, Names(log_dir, "mock"), corrected=launchers.judged)
         environ = applied(job.nodes[0].environ, environ)
     if settings.parameters:
         from ma2l import parameters
